@@ -1,0 +1,1 @@
+"""Drive Neko v3 remote desktops from trio."""

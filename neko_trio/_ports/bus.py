@@ -1,0 +1,103 @@
+"""The event bus: everybody but an event's owner observes through a bounded buffer that drops and counts."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Generic, TypeVar
+
+import trio
+
+from neko_trio.errors import NekoError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Stands in the stream where ``count`` events were dropped because the reader was slower than its buffer."""
+
+    count: int
+
+
+class Subscription(Generic[T]):
+    """An async iterator of events and :class:`Dropped` markers. The oldest events are dropped, never the newest."""
+
+    def __init__(self, pattern: str, buffer: int) -> None:
+        self.pattern = pattern
+        self._items: deque[T] = deque()
+        self._limit = buffer
+        self._dropped = 0
+        self.dropped_total = 0
+        """Events dropped so far."""
+        self._ready = trio.Event()
+        self._failure: Callable[[], NekoError] | None = None
+
+    def _offer(self, item: T) -> None:
+        if len(self._items) >= self._limit:
+            self._items.popleft()
+            self._dropped += 1
+            self.dropped_total += 1
+        self._items.append(item)
+        self._ready.set()
+
+    def _fail(self, failure: Callable[[], NekoError]) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._ready.set()
+
+    def __aiter__(self) -> AsyncIterator[T | Dropped]:
+        return self
+
+    async def __anext__(self) -> T | Dropped:
+        """The next event, or a marker for those dropped before it. A checkpoint; cancelling loses nothing.
+
+        What was buffered is delivered first; then the end of the session is raised.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._dropped:
+                marker, self._dropped = Dropped(self._dropped), 0
+                return marker
+            if self._items:
+                return self._items.popleft()
+            if self._failure is not None:
+                raise self._failure()
+            self._ready = trio.Event()
+            await self._ready.wait()
+
+
+class EventBus(Generic[T]):
+    """Hands each published event to the subscriptions whose pattern matches its name. Never blocks, never raises."""
+
+    def __init__(self) -> None:
+        self._subscriptions: list[Subscription[T]] = []
+        self._failure: Callable[[], NekoError] | None = None
+
+    def publish(self, name: str, event: T) -> None:
+        """Offer ``event`` to every subscription for ``name`` (an event name such as ``control/host``)."""
+        for subscription in self._subscriptions:
+            if fnmatchcase(name, subscription.pattern):
+                subscription._offer(event)
+
+    def fail(self, failure: Callable[[], NekoError]) -> None:
+        """End every iteration, now and later, with a fresh ``failure()`` behind what is still buffered."""
+        if self._failure is None:
+            self._failure = failure
+            for subscription in self._subscriptions:
+                subscription._fail(failure)
+
+    @contextmanager
+    def subscribe(self, pattern: str, buffer: int) -> Iterator[Subscription[T]]:
+        """Observe the events whose name matches the shell-style ``pattern``; ``buffer`` is a count of events."""
+        subscription: Subscription[T] = Subscription(pattern, buffer)
+        if self._failure is not None:
+            subscription._fail(self._failure)
+        self._subscriptions.append(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.remove(subscription)

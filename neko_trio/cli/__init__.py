@@ -1,0 +1,1 @@
+"""The neko-trio command. Internal: the command line is the interface."""

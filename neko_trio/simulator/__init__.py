@@ -1,0 +1,1 @@
+"""An embedded Neko v3 server with a small desktop."""
