@@ -1,0 +1,223 @@
+"""The picture that callers get: what was seen, when, and its pixels in the form that is asked for.
+
+A :class:`Frame` is immutable and may be used from any thread, several at once, also after its session has ended.
+``av.VideoFrame``'s own converters share a cached reformatter, and two threads using one crash the process; hence one
+``VideoReformatter`` per call here, on a picture whose transfer and primaries tags have been cleared, because a
+reformatter clears and restores them in place while it works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from time import perf_counter
+from typing import TypeAlias, cast
+
+import av
+import numpy as np
+import trio
+from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+from numpy.typing import NDArray
+
+from neko_trio.errors import InvalidInput
+from neko_trio.media.picture_files import encode_jpeg, encode_png
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameContext:
+    """What the session knows about the picture that is being decoded."""
+
+    session: object
+    """Stands for the session, compared by identity. Not the session itself: a frame must not keep it alive."""
+    epoch: int
+    """Which peer of the session, counted from 1."""
+    screen_size: tuple[int, int]
+    """(width, height) of the desktop in px, as last announced."""
+    stream: str | None
+    """Id of the video stream (``signal/video``), ``None`` before the server named it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.right - self.left, self.bottom - self.top
+
+    def apply(self, picture: av.VideoFrame) -> av.VideoFrame:
+        part = _to_rgb(picture)[self.top : self.bottom, self.left : self.right]
+        return av.VideoFrame.from_ndarray(np.ascontiguousarray(part), format="rgb24")
+
+    def origin(self, x: float, y: float, before: tuple[int, int]) -> tuple[float, float]:
+        return x + self.left, y + self.top
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    width: int
+    height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+    def apply(self, picture: av.VideoFrame) -> av.VideoFrame:
+        # In the picture's own format: scaling YUV and converting the small picture is 2 to 3 times faster than RGB.
+        return VideoReformatter().reformat(picture, self.width, self.height, interpolation="AREA", threads=1)
+
+    def origin(self, x: float, y: float, before: tuple[int, int]) -> tuple[float, float]:
+        return x * before[0] / self.width, y * before[1] / self.height
+
+
+def _to_rgb(picture: av.VideoFrame) -> Pixels:
+    converted = VideoReformatter().reformat(picture, format="rgb24", threads=1)
+    return cast(Pixels, converted.to_ndarray())
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Frame:
+    """One decoded picture of the desktop. Immutable; any thread; outlives its session. Compared by identity."""
+
+    number: int
+    """Counts the session's decoded frames, upwards from 1, those that nobody saw included. Never restarts."""
+    arrived: float
+    """When its last packet arrived, in seconds of ``time.perf_counter``."""
+    context: FrameContext
+    """What the session knew when this was decoded; its parts are ``epoch``, ``screen_size`` and ``stream``."""
+    _picture: av.VideoFrame
+    _steps: tuple[_Crop | _Scale, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._picture.color_trc = ColorTrc.UNSPECIFIED
+        self._picture.color_primaries = ColorPrimaries.UNSPECIFIED
+
+    @property
+    def epoch(self) -> int:
+        """Which peer of the session it came from, counted from 1."""
+        return self.context.epoch
+
+    @property
+    def screen_size(self) -> tuple[int, int]:
+        """(width, height) of the desktop in px when this was decoded: the coordinates of input, unlike ``size``."""
+        return self.context.screen_size
+
+    @property
+    def stream(self) -> str | None:
+        """Id of the video stream it belongs to, ``None`` before the server named it."""
+        return self.context.stream
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of this picture in px."""
+        return self._steps[-1].size if self._steps else (self._picture.width, self._picture.height)
+
+    def age(self) -> float:
+        """Seconds since its last packet arrived."""
+        return perf_counter() - self.arrived
+
+    def crop(self, box: tuple[int, int, int, int]) -> Frame:
+        """The part inside ``box``, (left, top, right, bottom) in px of this frame, right and bottom exclusive.
+
+        Lazy: nothing is computed until pixels are asked for. Raises :class:`~neko_trio.errors.InvalidInput` for a box
+        that is empty or reaches outside.
+        """
+        width, height = self.size
+        left, top, right, bottom = box
+        if not all(isinstance(edge, int) for edge in box):
+            raise InvalidInput(f"A box is four whole numbers of pixels, not {box!r}.")
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise InvalidInput(
+                f"The box {box!r} is empty or not inside the frame, which is {width}x{height}.",
+                hint="A box is (left, top, right, bottom).",
+            )
+        return replace(self, _steps=(*self._steps, _Crop(left, top, right, bottom)))
+
+    def scaled(self, *, max_edge: int) -> Frame:
+        """This picture made smaller, so that neither edge exceeds ``max_edge`` px; never larger. Keeps proportions.
+
+        Lazy: nothing is computed until pixels are asked for. Raises :class:`~neko_trio.errors.InvalidInput` for a
+        ``max_edge`` below 1.
+        """
+        if not isinstance(max_edge, int) or max_edge < 1:
+            raise InvalidInput(f"max_edge is a positive whole number of pixels, not {max_edge!r}.")
+        width, height = self.size
+        longer = max(width, height)
+        if longer <= max_edge:
+            return self
+        new = max(1, round(width * max_edge / longer)), max(1, round(height * max_edge / longer))
+        return replace(self, _steps=(*self._steps, _Scale(*new)))
+
+    def to_screen(self, x: float, y: float) -> tuple[int, int]:
+        """Where on the desktop the pixel (x, y) of this picture is: what ``mouse.click`` wants.
+
+        Undoes ``crop``, ``scaled`` and a stream that is not as large as the screen. Raises
+        :class:`~neko_trio.errors.InvalidInput` for a point outside this picture.
+        """
+        width, height = self.size
+        if not (0 <= x < width and 0 <= y < height):
+            raise InvalidInput(f"({x}, {y}) is not inside the frame, which is {width}x{height}.")
+        full = self._picture.width, self._picture.height
+        sizes = [full, *(step.size for step in self._steps)]
+        x, y = x + 0.5, y + 0.5  # the pixel's middle: scaling up again must not drift to the upper left
+        for step, before in zip(reversed(self._steps), reversed(sizes[:-1]), strict=True):
+            x, y = step.origin(x, y, before)
+        screen = self.screen_size
+        return int(x * screen[0] / full[0]), int(y * screen[1] / full[1])
+
+    def to_ndarray(self) -> Pixels:
+        """The pixels: shape (height, width, 3), uint8, RGB; a new array that is yours. Synchronous, any thread.
+
+        About 0.3 ms for 720p and 0.6 ms for 1080p, the GIL released for nearly all of it.
+        """
+        picture = self._picture
+        for step in self._steps:
+            picture = step.apply(picture)
+        return _to_rgb(picture)
+
+    async def jpeg(self, *, quality: int = 85) -> bytes:
+        """A JPEG file of this picture, encoded in a worker thread. ``quality`` is 1 to 100.
+
+        Raises :class:`~neko_trio.errors.InvalidInput` for another quality. Cancelling waits for the encoder (some ms).
+        """
+        return await trio.to_thread.run_sync(lambda: encode_jpeg(self.to_ndarray(), quality))
+
+    async def png(self) -> bytes:
+        """A PNG file of this picture, lossless, encoded in a worker thread. Cancelling waits for the encoder."""
+        return await trio.to_thread.run_sync(lambda: encode_png(self.to_ndarray()))
+
+    async def save(self, path: str | PathLike[str]) -> None:
+        """Write a picture file, in a worker thread; the suffix (``.png``, ``.jpg``, ``.jpeg``) says which kind.
+
+        Raises :class:`~neko_trio.errors.InvalidInput` for another suffix, and :class:`OSError` when the file cannot be
+        written. Cancelling waits until the file is whole.
+        """
+        file = Path(fspath(path))
+        kind = file.suffix.lower()
+        if kind not in (".png", ".jpg", ".jpeg"):
+            raise InvalidInput(f"A frame is saved as .png, .jpg or .jpeg, not as {file.name!r}.")
+
+        def write() -> None:
+            pixels = self.to_ndarray()
+            file.write_bytes(encode_png(pixels) if kind == ".png" else encode_jpeg(pixels, 85))
+
+        await trio.to_thread.run_sync(write)
+
+    def __repr__(self) -> str:
+        width, height = self.size
+        return f"<Frame {self.number} of epoch {self.epoch}, {width}x{height}, {self.age() * 1000:.0f} ms old>"
+
+
+def frame_from_rgb(rgb: Pixels, *, number: int, context: FrameContext, arrived: float | None = None) -> Frame:
+    """A frame made of pixels, shape (height, width, 3), uint8: for peers that have no decoder, such as tests' ones.
+
+    ``arrived`` is in seconds of ``time.perf_counter``; now, if left out. The pixels are copied.
+    """
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    return Frame(number, perf_counter() if arrived is None else arrived, context, picture)

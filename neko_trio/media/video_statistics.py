@@ -1,0 +1,46 @@
+"""The counters of one peer's video, from the first packet to the decoded picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class VideoStatistics:
+    """A snapshot; totals since the peer's video track was opened. Counts, unless a unit is given."""
+
+    codec: str
+    """``"VP8"`` or ``"H264"``."""
+    packets_received: int = 0
+    """RTP packets, duplicates and retransmissions included."""
+    bytes_received: int = 0
+    """Bytes of RTP payload."""
+    packets_lost: int = 0
+    """Expected minus received (RFC 3550 §6.4.1): retransmissions make it smaller, duplicates can make it negative."""
+    packets_late: int = 0
+    """Packets that came twice, or after their frame had been given up."""
+    packets_malformed: int = 0
+    """Packets whose payload is none of this codec's."""
+    jitter: float = 0.0
+    """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
+    nacks_sent: int = 0
+    """Packets asked for again, each time counted."""
+    reports_sent: int = 0
+    """RTCP receiver reports."""
+    holes_given_up: int = 0
+    """Losses that retransmission did not fill in time."""
+    keyframes_requested: int = 0
+    """How often a keyframe was asked for (by toggling the video: Neko ignores PLI)."""
+    frames_received: int = 0
+    """Complete encoded frames whose references are whole."""
+    keyframes_received: int = 0
+    """Those of ``frames_received`` that need no reference."""
+    frames_skipped: int = 0
+    """Complete encoded frames not decoded because a reference was lost."""
+    frames_decoded: int = 0
+    frames_dropped: int = 0
+    """Encoded frames dropped because the decoder was behind, or failed on one before."""
+    decode_errors: int = 0
+    """Frames that the decoder refused."""
+    decode_seconds: float = 0.0
+    """Time the decoder worked, in seconds."""
