@@ -1,0 +1,329 @@
+"""Every private name of aiortc and aioice that this package touches, once each, under a name of our own.
+
+aiortc 1.16 and aioice 0.13 are pinned to their minor versions because of this module. Importing it checks that the
+names exist and raises :class:`ImportError` naming the versions found when one does not; ``tests/media`` holds one
+contract test for each that checks what it *does*. No other module may write them.
+
+Grouped by the object they belong to; each group is independent of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from importlib.metadata import version
+from typing import Any
+
+import aioice
+from aioice import ice as _ice
+from aioice import stun as _stun
+from aioice import turn as _turn
+from aiortc import RTCRtpReceiver
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
+from aiortc.rtp import AnyRtcpPacket, RtpPacket
+
+__all__ = [
+    "CandidatePair",
+    "IceAgentBase",
+    "PairState",
+    "StunMessage",
+    "StunProtocol",
+    "TransactionBase",
+    "abandon_relay",
+    "be_dtls_server",
+    "host_addresses",
+    "install_ice",
+    "network_host",
+    "relayed_candidate",
+    "require",
+    "send_nack",
+    "send_rtcp",
+    "take_packets",
+]
+
+
+def require(owner: object, *names: str) -> None:
+    """Raise :class:`ImportError` unless ``owner`` has all ``names``: what each group below begins with."""
+    missing = [name for name in names if not hasattr(owner, name)]
+    if missing:
+        what = owner.__name__ if isinstance(owner, type) else type(owner).__name__
+        raise ImportError(
+            f"neko-trio needs aiortc 1.16 and aioice 0.13; here are aiortc {version('aiortc')} and aioice "
+            f"{version('aioice')}, whose {what} lacks {', '.join(missing)}."
+        )
+
+
+# -- aioice: the agent --------------------------------------------------------------------------------------------
+
+CandidatePair = _ice.CandidatePair
+PairState = _ice.CandidatePair.State
+StunProtocol = _ice.StunProtocol
+StunMessage = _stun.Message
+TransactionBase = _stun.Transaction
+
+require(_ice, "get_host_addresses", "relayed_candidate", "candidate_foundation", "candidate_priority", "ICE_COMPLETED")
+require(CandidatePair, "State", "local_candidate", "remote_addr")
+require(StunProtocol, "request", "send_stun", "datagram_received", "connection_made", "close")
+require(TransactionBase, "response_received", "run")
+require(
+    aioice.Connection,
+    "_add_remote_candidate",
+    "_check_list_maybe_fail",
+    "_find_pair",
+    "_pair_remote_candidate",
+    "check_incoming",
+    "check_start_task",
+    "data_received",
+    "query_consent",
+    "request_received",
+    "respond_error",
+    "sort_check_list",
+    "switch_role",
+)
+require(
+    aioice.Connection(ice_controlling=False),
+    "_check_list",
+    "_check_list_done",
+    "_check_list_state",
+    "_closing",
+    "_early_checks",
+    "_early_checks_done",
+    "_local_candidates",
+    "_local_candidates_end",
+    "_local_candidates_start",
+    "_nominated",
+    "_protocols",
+    "_query_consent_task",
+    "_queue",
+    "_remote_candidates",
+    "_remote_candidates_end",
+    "_tie_breaker",
+)
+
+
+class IceAgentBase(aioice.Connection):
+    """aioice's ICE agent for one component, with its private parts under public names.
+
+    A subclass overrides the hooks ``pair_remote`` and ``may_fail``, and aioice's public methods.
+    """
+
+    # what it holds
+
+    @property
+    def check_list(self) -> list[CandidatePair]:
+        """The candidate pairs, best first; the list itself."""
+        return self._check_list
+
+    @property
+    def check_list_done(self) -> bool:
+        """Whether the checks have ended, one way or the other."""
+        return self._check_list_done
+
+    @property
+    def closing(self) -> bool:
+        """Whether ``close()`` has been called, by us or by the loss of consent."""
+        return self._closing
+
+    @property
+    def checking(self) -> bool:
+        """Whether remote credentials are known and checks may be sent."""
+        return self._early_checks_done
+
+    @property
+    def nominated_pair(self) -> CandidatePair | None:
+        """The pair that carries data now."""
+        return self._nominated.get(1)
+
+    @property
+    def own_candidates(self) -> list[aioice.Candidate]:
+        """The local candidates; the list itself."""
+        return self._local_candidates
+
+    @property
+    def known_remotes(self) -> list[aioice.Candidate]:
+        """The remote candidates, learned ones included; the list itself."""
+        return self._remote_candidates
+
+    @property
+    def sockets(self) -> list[StunProtocol]:
+        """What local candidates send and receive through; the list itself."""
+        return self._protocols
+
+    @property
+    def tie_breaker(self) -> int:
+        """Who wins a role conflict: the larger (RFC 8445 §7.3.1.1)."""
+        return self._tie_breaker
+
+    @tie_breaker.setter
+    def tie_breaker(self, value: int) -> None:
+        self._tie_breaker = value
+
+    @property
+    def unread(self) -> int:
+        """Datagrams received and not yet taken by ``recv()``."""
+        return self._queue.qsize()
+
+    # what it is told
+
+    def begin_gathering(self) -> bool:
+        """Whether this is the first call."""
+        first, self._local_candidates_start = not self._local_candidates_start, True
+        return first
+
+    def end_gathering(self) -> None:
+        """``connect()`` may be called: the candidates that go into the SDP are there."""
+        self._local_candidates_end = True
+
+    def add_remote(self, candidate: aioice.Candidate) -> None:
+        """Add a remote candidate whose host is an IP address, at once. Ignored when it is known or of no use."""
+        self._add_remote_candidate(candidate, candidate.host)
+
+    def end_remotes(self) -> None:
+        """No more remote candidates will come: the checks may fail."""
+        self._remote_candidates_end = True
+
+    def begin_checking(self) -> None:
+        """Handle the checks that came before the remote credentials were known, and all later ones at once."""
+        for early in self._early_checks:
+            self.check_incoming(*early)
+        self._early_checks.clear()
+        self._early_checks_done = True
+
+    def fail_checks(self) -> None:
+        """End the checks as failed, unless they have ended."""
+        if not self._check_list_done:
+            self._check_list_state.put_nowait(_ice.ICE_FAILED)
+            self._check_list_done = True
+
+    async def wait_checks(self) -> bool:
+        """Wait until the checks have ended; whether a pair was nominated."""
+        return await self._check_list_state.get() == _ice.ICE_COMPLETED
+
+    def start_consent(self) -> None:
+        """Begin the consent checks (RFC 7675); ``close()`` ends them."""
+        self._query_consent_task = asyncio.create_task(self.query_consent())
+
+    def fail_if_exhausted(self) -> None:
+        """End the checks as failed when no pair can succeed any more and ``may_fail()`` agrees."""
+        self._check_list_maybe_fail()
+
+    # hooks
+
+    def may_fail(self) -> bool:
+        """Whether failing is allowed now: nothing is on its way that could still form a pair."""
+        return True
+
+    def pair_remote(self, candidate: aioice.Candidate) -> None:
+        """Pair a remote candidate with every local one it fits."""
+        super()._pair_remote_candidate(candidate)
+
+    def _pair_remote_candidate(self, remote_candidate: aioice.Candidate) -> None:
+        self.pair_remote(remote_candidate)
+
+    def _check_list_maybe_fail(self) -> None:
+        if self.may_fail():
+            super()._check_list_maybe_fail()
+
+
+def host_addresses() -> list[str]:
+    """The addresses of this machine's interfaces, IPv4 and IPv6, without loopback and link-local ones."""
+    return _ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
+
+
+# -- aioice: candidates -------------------------------------------------------------------------------------------
+
+require(aioice.Candidate("0", 1, "udp", 1, "192.0.2.1", 9, "host"), "_network_host")
+
+
+def network_host(candidate: aioice.Candidate) -> str:
+    """The canonical address packets to this candidate go to."""
+    return candidate._network_host
+
+
+# -- aioice: relays -----------------------------------------------------------------------------------------------
+
+require(_turn.TurnTransport, "close", "_close")
+
+
+async def relayed_candidate(
+    factory: Callable[[], StunProtocol],
+    *,
+    server: tuple[str, int],
+    username: str | None,
+    password: str | None,
+    tls: Any,
+    transport: str,
+    hide_related_address: bool,
+) -> tuple[aioice.Candidate, StunProtocol]:
+    """Allocate a relay at a TURN server given by its address; ``tls`` is an ``ssl.SSLContext`` or ``False``.
+
+    Raises ``OSError``, ``aioice.stun.TransactionError`` or ``ValueError``. Cancelled, the socket is closed.
+    """
+    return await _ice.relayed_candidate(
+        component=1,
+        hide_related_address=hide_related_address,
+        protocol_factory=factory,
+        turn_server=server,
+        turn_username=username,
+        turn_password=password,
+        turn_ssl=tls,
+        turn_transport=transport,
+    )
+
+
+def abandon_relay(protocol: StunProtocol) -> None:
+    """End the farewell of a closing relay: a TURN server that no longer answers holds it up for half a minute."""
+    closing: asyncio.Task[None] | None = protocol.transport._TurnTransport__close_task  # type: ignore[attr-defined]
+    if closing is not None:
+        closing.cancel()
+
+
+# -- aiortc: transports -------------------------------------------------------------------------------------------
+
+_gatherer = RTCIceGatherer(iceServers=[])
+require(_gatherer, "_connection")
+require(RTCIceTransport(_gatherer), "_connection", "_recv", "_send", "_role_set")
+require(RTCDtlsTransport, "_set_role")
+
+
+def install_ice(transport: RTCIceTransport, agent: aioice.Connection) -> None:
+    """Make a transport that has not started use ``agent`` instead of the one it created.
+
+    After ``setRemoteDescription``, whose role it takes over, and before ``createAnswer``, which writes its credentials.
+    """
+    agent.ice_controlling = transport._connection.ice_controlling
+    transport.iceGatherer._connection = transport._connection = agent
+    transport._recv, transport._send = agent.recv, agent.send
+
+
+def be_dtls_server(transport: RTCDtlsTransport) -> None:
+    """Let the other side begin the DTLS handshake: saves a round trip. Before ``createAnswer``."""
+    transport._set_role("server")
+
+
+# -- aiortc: the receiver -----------------------------------------------------------------------------------------
+
+require(RTCRtpReceiver, "_handle_rtp_packet", "_send_rtcp", "_send_rtcp_nack")
+
+
+def take_packets(receiver: RTCRtpReceiver, handle: Callable[[RtpPacket, int], Coroutine[Any, Any, None]]) -> None:
+    """Hand the receiver's RTP packets, with their arrival time in ms, to ``handle`` instead of aiortc's decoder.
+
+    After ``setRemoteDescription``, which makes the receiver; ``handle`` is awaited packet by packet.
+    """
+
+    async def take(packet: RtpPacket, arrival_time_ms: int) -> None:
+        await handle(packet, arrival_time_ms)
+
+    receiver._handle_rtp_packet = take  # type: ignore[method-assign]
+
+
+async def send_nack(receiver: RTCRtpReceiver, ssrc: int, lost: Iterable[int]) -> None:
+    """Ask for these sequence numbers again (RFC 4585 §6.2.1). Nothing happens when the connection is gone."""
+    await receiver._send_rtcp_nack(ssrc, list(lost))
+
+
+async def send_rtcp(receiver: RTCRtpReceiver, packet: AnyRtcpPacket) -> None:
+    """Send an RTCP packet. Nothing happens when the connection is gone."""
+    await receiver._send_rtcp(packet)
