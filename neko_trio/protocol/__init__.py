@@ -2,3 +2,7 @@
 
 Internal: the public names are those of :mod:`neko_trio`.
 """
+
+from neko_trio.protocol.malformed import Malformed
+
+__all__ = ["Malformed"]
