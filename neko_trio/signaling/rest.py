@@ -1,0 +1,236 @@
+"""Login and the other REST calls, on httpx2 (imported at the first call: connecting with a token needs none of it)."""
+
+from __future__ import annotations
+
+import json as json_module
+import logging
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from neko_trio.errors import InvalidInput, LoginRefused, NekoError, NotNeko, ServerUnreachable
+from neko_trio.signaling.answers import Answer, read_json, refusal_message, unexpected
+from neko_trio.signaling.credential import Credential
+from neko_trio.signaling.dial import connect_failure, tls_context
+from neko_trio.signaling.url import ServerUrl
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["MAX_BODY", "Login", "Rest", "login", "logout", "open_rest"]
+
+MAX_BODY = 32 * 2**20
+"""Bytes of an answer's body; a longer one is an error."""
+
+_LOGIN_BODY = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A session at the server. Whoever logs in logs out: each login stays in everyone's list of sessions until then."""
+
+    session_id: str
+    credential: Credential
+    profile: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _LoginAnswer(msgspec.Struct):
+    id: str
+    token: str | None = None
+    profile: dict[str, Any] = {}
+
+
+class Rest:
+    """Calls to one server with one credential; made by :func:`open_rest`, whose block keeps the connections."""
+
+    def __init__(self, url: ServerUrl, client: httpx2.AsyncClient, credential: Credential | None) -> None:
+        self._url = url
+        self._client = client
+        self._headers = [] if credential is None else credential.headers()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        max_body: int = MAX_BODY,
+        step: str = "rest",
+    ) -> Answer:
+        """Any answer, whatever its status, with its whole body. ``path`` begins with ``/api/`` and has no secrets.
+
+        ``json`` is encoded unless it is ``None``; ``content`` is sent as it is. Redirects are not followed. Raises
+        :class:`ServerUnreachable`, and :class:`NotNeko` for what is no HTTP or has more than ``max_body`` bytes. No
+        time limit but the caller's; cancelling closes the connection, and what the server did is not known then.
+        """
+        import httpx2
+
+        headers = [*self._headers, ("Accept", "application/json, */*"), ("Accept-Encoding", "identity")]
+        if json is not None:
+            # ASCII only: lone surrogates in a caller's text then have a form on the wire.
+            content = json_module.dumps(json).encode("ascii")
+        if content is not None:
+            headers.append(("Content-Type", content_type))
+        try:
+            async with self._client.stream(
+                method, self._url.http_url(path), headers=headers, content=content
+            ) as response:
+                body = bytearray()
+                # Raw: a compressed body that nobody asked for could grow a thousandfold.
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > max_body:
+                        raise NotNeko(f"{self._url}{path} answered with more than {max_body} bytes.", step=step)
+                pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
+                return Answer(response.status_code, pairs, bytes(body))
+        except (httpx2.ConnectError, httpx2.NetworkError) as error:
+            raise connect_failure(self._url, error, step=step) from None
+        except httpx2.RemoteProtocolError as error:
+            raise self._broken(path, str(error), step) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise NotNeko(f"{self._url}{path} cannot be called: {type(error).__name__}.", step=step) from None
+
+    async def call(self, method: str, path: str, *, json: object = None, step: str = "rest") -> Any:
+        """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
+
+        401 :class:`LoginRefused`, 403 :class:`NotAllowed`, other refusals :class:`ProtocolViolation`, all with the
+        server's message; :class:`NotNeko` for what is no Neko.
+        """
+        answer = await self.request(method, path, json=json, step=step)
+        if not 200 <= answer.status < 300:
+            raise unexpected(self._url, path, answer, step=step)
+        if not answer.body.strip():
+            return None
+        try:
+            return read_json(answer.body)
+        except ValueError:
+            raise unexpected(self._url, path, answer, step=step) from None
+
+    def _broken(self, path: str, reason: str, step: str) -> NekoError:
+        where = f"{self._url}{path}"
+        if "disconnected" in reason.lower() or "closed connection" in reason.lower():
+            return ServerUnreachable(
+                f"{where}: the connection was closed before the answer was complete.",
+                hint=None if self._url.secure else "Does the server want https?",
+                step=step,
+            )
+        return NotNeko(
+            f"{where} answered with something that is not HTTP.",
+            hint="Check host and port of the URL" + ("." if self._url.secure else ", and whether it wants https."),
+            step=step,
+        )
+
+
+@asynccontextmanager
+async def open_rest(
+    url: ServerUrl, credential: Credential | None, *, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[Rest]:
+    """A :class:`Rest` for the length of the block. Environment proxies are ignored; nothing is sent yet."""
+    import httpx2
+
+    _keep_secrets_out_of_logs()
+    # For http a bare context, which is never used: the default one would read all certificates of the system.
+    verify = tls_context(url, ssl_context) or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    async with httpx2.AsyncClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False) as client:
+        yield Rest(url, client, credential)
+
+
+async def login(url: ServerUrl, username: str, password: str, *, ssl_context: ssl.SSLContext | None = None) -> Login:
+    """``POST /api/login``: a new session, with a token or (``session.cookie.enabled``) cookies.
+
+    Raises :class:`LoginRefused` (wrong password, locked logins, connected already), :class:`NotNeko` and
+    :class:`ServerUnreachable`. Cancelled while the answer is under way, the server may keep a session that nobody
+    knows of. No time limit but the caller's.
+    """
+    step = "login"
+    path = "/api/login"
+    async with open_rest(url, None, ssl_context=ssl_context) as rest:
+        answer = await rest.request(
+            "POST", path, json={"username": username, "password": password}, max_body=_LOGIN_BODY, step=step
+        )
+    if answer.status != 200:
+        raise _login_failure(url, path, answer, step)
+    try:
+        body = msgspec.json.decode(answer.body, type=_LoginAnswer)
+        credential = Credential.bearer(body.token) if body.token else Credential.cookies(_cookies(answer))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise unexpected(url, path, answer, step=step) from None
+    except InvalidInput:
+        raise NotNeko(f"{url}{path} gave neither a usable token nor a cookie.", step=step) from None
+    return Login(body.id, credential, body.profile)
+
+
+async def logout(url: ServerUrl, credential: Credential, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    """``POST /api/logout``: deletes the session, which ends its WebSocket and its peer.
+
+    A session that is gone already is no error. Raises as :meth:`Rest.call` does otherwise.
+    """
+    path = "/api/logout"
+    async with open_rest(url, credential, ssl_context=ssl_context) as rest:
+        answer = await rest.request("POST", path, max_body=_LOGIN_BODY, step="logout")
+    # 401: the token is unknown by now; 400: "session is not logged in" (server internal/api/session.go).
+    gone = answer.status in (400, 401) and refusal_message(answer) is not None
+    if not gone and answer.status not in (200, 204):
+        raise unexpected(url, path, answer, step="logout")
+
+
+def _login_failure(url: ServerUrl, path: str, answer: Answer, step: str) -> NekoError:
+    message = refusal_message(answer)
+    if message is None:
+        return unexpected(url, path, answer, step=step)
+    match answer.status:
+        case 401:
+            return LoginRefused(f"{url} refused the login: wrong password or user name.", hint="Check both.", step=step)
+        case 403:
+            return LoginRefused(
+                f"{url} refused the login: {message!r}.",
+                hint="An admin has locked logins in the room's settings.",
+                step=step,
+            )
+        case 422:
+            return LoginRefused(
+                f"{url} refused the login: {message!r}.",
+                hint="Close the member's other connection; after an abnormal end the server keeps it for 5 seconds.",
+                step=step,
+                retryable=True,
+            )
+        case 400:
+            return LoginRefused(f"{url} could not read the login: {message!r}.", step=step)
+        case _:
+            return unexpected(url, path, answer, step=step)
+
+
+def _cookies(answer: Answer) -> dict[str, str]:
+    """All cookies of the answer: the session's name is configurable, and a balancer's keeps us at the same server.
+
+    ``Secure`` is not looked at: the server sets it by default, and the caller chose the scheme.
+    """
+    cookies: dict[str, str] = {}
+    for name, value in answer.headers:
+        if name == "set-cookie":
+            pair = value.partition(";")[0]
+            key, separator, content = pair.partition("=")
+            if separator and key.strip() and content.strip():
+                cookies[key.strip()] = content.strip()
+    return cookies
+
+
+class _NoHeaders(logging.Filter):
+    """Drops the debug record that holds the answer's headers, hence ``Set-Cookie``."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("receive_response_headers.complete")
+
+
+_NO_HEADERS = _NoHeaders()
+
+
+def _keep_secrets_out_of_logs() -> None:
+    for name in ("httpcore2.http11", "httpcore2.http2"):
+        logging.getLogger(name).addFilter(_NO_HEADERS)  # idempotent

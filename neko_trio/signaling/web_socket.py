@@ -1,0 +1,287 @@
+"""The WebSocket: the one module that imports trio_websocket.
+
+What the library leaves open is closed here: the stream is ours (it would stay open after a 1006, which is how Neko ends
+every refusal), a handshake that ends early is noticed, a send is never cut in the middle of a frame, the goodbye is
+said on every way out, and nothing but the caller's own error or a typed one ever leaves.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
+
+from neko_trio.errors import InvalidInput, NekoError, NetworkError, NotNeko, ServerUnreachable
+from neko_trio.signaling.answers import unexpected
+from neko_trio.signaling.credential import Credential
+from neko_trio.signaling.dial import close_now, open_stream
+from neko_trio.signaling.upgrade import Refused, UpgradeStream
+from neko_trio.signaling.url import ServerUrl
+
+__all__ = ["MAX_MESSAGE_SIZE", "SocketEnded", "WebSocket", "open_web_socket"]
+
+MAX_MESSAGE_SIZE = 32 * 2**20
+"""Bytes (of text: characters) of one message; a larger one ends the socket with 1009. The server sends 20 MB."""
+
+GOODBYE = 0.5
+"""Seconds that the close handshake may take. The server answers in well under a millisecond."""
+
+_PATH = "/api/ws"
+_RECEIVE = 64 * 1024
+_ABNORMAL = 1006
+
+
+class SocketEnded(NetworkError):
+    """The WebSocket ended: ``code`` and ``reason`` of RFC 6455 section 7.4; 1006 when no close frame came."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"The WebSocket ended with {code}{f' ({reason[:200]})' if reason else ''}.", step="websocket")
+        self.code = code
+        self.reason = reason
+
+
+class _Outgoing:
+    """A text on its way to the writer."""
+
+    __slots__ = ("done", "sent", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.done = trio.Event()
+        self.sent = False
+
+
+class WebSocket:
+    """An open WebSocket; made by :func:`open_web_socket`, whose block is its life."""
+
+    def __init__(self, connection: WebSocketConnection, tasks: _Tasks, address: tuple[str, int]) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._closing = False
+        self._to_writer, self._outgoing = trio.open_memory_channel[_Outgoing](0)
+        self.remote_address: tuple[str, int] = address
+        """The server's address and port, as connected."""
+
+    async def receive(self) -> str | bytes:
+        """The next message, a whole one. Raises :class:`SocketEnded` at the end, behind what had arrived.
+
+        Cancelling is safe: no message is lost. Pings are answered only while messages are taken.
+        """
+        try:
+            return await self._connection.get_message()
+        except ConnectionClosed:
+            raise self._ended() from None
+
+    async def send(self, text: str) -> None:
+        """Returns when ``text`` is with the operating system. Several tasks may send; each text stays whole.
+
+        Raises :class:`SocketEnded`, or :class:`InvalidInput` for text that is no Unicode (lone surrogates). Cancelled
+        before its turn, nothing is sent; cancelled later, the frame is still written to its end, so that the socket
+        stays usable.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput("A message contains lone surrogates, which have no UTF-8 form.") from None
+        item = _Outgoing(text)
+        try:
+            await self._to_writer.send(item)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise self._ended() from None
+        await item.done.wait()
+        if not item.sent:
+            raise self._ended()
+
+    async def aclose(self, code: int = 1000) -> None:
+        """Say goodbye and close, in at most ``GOODBYE`` seconds and whoever is cancelled. Idempotent.
+
+        The close frame is sent and the server's own awaited, because closing while its messages are still under way
+        would reset the connection, which the server takes for a loss and keeps the session for 5 s. The server never
+        closes the TCP connection: that is done here.
+        """
+        if not self._closing:
+            self._closing = True
+            try:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE) as scope:
+                    self._tasks.when_ended(scope.cancel)
+                    await self._connection.aclose(code)
+            finally:
+                await self._tasks.close()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def write(self) -> None:
+        """The writer's task: the only one that sends messages."""
+        with self._outgoing:
+            async for item in self._outgoing:
+                try:
+                    await self._connection.send_message(item.text)
+                    item.sent = True
+                except ConnectionClosed:
+                    continue  # item.sent says so
+                finally:
+                    item.done.set()
+
+    def _ended(self) -> SocketEnded:
+        reason = self._connection.closed
+        ended = SocketEnded(_ABNORMAL, "") if reason is None else SocketEnded(reason.code, reason.reason or "")
+        ended.__cause__ = self._tasks.failure
+        return ended
+
+
+class _Tasks:
+    """The socket's two tasks, the library's reader and our writer.
+
+    They are shielded, so that the caller's cancellation does not reach them before the goodbye is said, and they raise
+    nothing: what the reader died of is kept in ``failure``. When the reader ends, so do the stream and the writer.
+    """
+
+    def __init__(self, nursery: trio.Nursery, stream: UpgradeStream) -> None:
+        self.failure: Exception | None = None
+        self._nursery = nursery
+        self._stream = stream
+        self._scope = trio.CancelScope(shield=True)
+        self._writer_scope = trio.CancelScope(shield=True)
+        self._ended = False
+        self._on_end: list[Callable[[], None]] = []
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Call ``call`` once when the reader ends, or now when it has."""
+        if self._ended:
+            call()
+        else:
+            self._on_end.append(call)
+
+    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
+        """What the library sees of a nursery: it starts its reader with this, and nothing else."""
+        self._nursery.start_soon(self._read, reader)
+
+    def start_writer(self, writer: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._write, writer)
+
+    # Protected, so that Ctrl-C is raised in the caller's task and not in these, from where it would come as a group.
+    @trio.lowlevel.enable_ki_protection
+    async def _read(self, reader: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with self._scope:
+                await reader()
+        except Exception as error:  # noqa: BLE001  whatever the library dies of is why the socket ended
+            self.failure = error
+        finally:
+            self._ended = True
+            for call in self._on_end:
+                call()
+            self._writer_scope.cancel()
+            await close_now(self._stream)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _write(self, writer: Callable[[], Awaitable[None]]) -> None:
+        with self._writer_scope:
+            await writer()
+
+    async def close(self) -> None:
+        """End both tasks and the stream, now."""
+        self._scope.cancel()
+        self._writer_scope.cancel()
+        await close_now(self._stream)
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_web_socket(
+    url: ServerUrl,
+    credential: Credential | None,
+    *,
+    ssl_context: ssl.SSLContext | None = None,
+    max_message_size: int = MAX_MESSAGE_SIZE,
+    addresses: Sequence[str] | None = None,
+) -> AsyncIterator[WebSocket]:
+    """Dial ``url``, upgrade ``/api/ws``, yield the open socket; leave with a goodbye (close code 1000).
+
+    ``addresses`` are dialled instead of resolving the host. Leaving by an exception or by cancellation says goodbye
+    too, in a shield of at most ``GOODBYE`` seconds; the exception that leaves is the body's, bare. Raises
+    :class:`ServerUnreachable` and :class:`NotNeko`. There is no time limit but the caller's scopes. A wrong
+    credential is no error here: the server accepts the upgrade and then says ``system/disconnect``.
+    """
+    connection, address = await open_stream(url, ssl_context=ssl_context, addresses=addresses)
+    stream = UpgradeStream(connection)
+    error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            tasks = _Tasks(nursery, stream)
+            try:
+                socket = await _upgrade(url, credential, stream, tasks, address, max_message_size)
+                tasks.start_writer(socket.write)
+                try:
+                    yield socket
+                finally:
+                    await socket.aclose()
+            except BaseException as caught:  # noqa: BLE001  raised again below, outside the nursery, which would group it
+                error = caught
+            finally:
+                await tasks.close()
+    except BaseExceptionGroup as group:
+        # The tasks raise nothing: this is a Ctrl-C that came while the nursery closed.
+        interrupt = group.exceptions[0]
+        interrupt.__context__ = error
+        error = interrupt
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # the traceback holds this frame
+
+
+async def _upgrade(
+    url: ServerUrl,
+    credential: Credential | None,
+    stream: UpgradeStream,
+    tasks: _Tasks,
+    address: tuple[str, int],
+    max_message_size: int,
+) -> WebSocket:
+    headers = [] if credential is None else credential.headers()
+    opened: WebSocketConnection | None = None
+    with trio.CancelScope() as scope:
+        # The library waits for the answer even when its reader has ended.
+        tasks.when_ended(scope.cancel)
+        opened = await wrap_client_stream(
+            cast("trio.Nursery", tasks),
+            cast("trio.SocketStream", stream),
+            url.authority,
+            url.path(_PATH),
+            extra_headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in headers],
+            max_message_size=max_message_size,
+            receive_buffer_size=_RECEIVE,
+        )
+    if opened is None:
+        raise _upgrade_failure(url, stream.head, tasks.failure)
+    return WebSocket(opened, tasks, address)
+
+
+def _upgrade_failure(url: ServerUrl, head: bytes, failure: Exception | None) -> NekoError:
+    step = "websocket"
+    where = f"{url}{_PATH}"
+    if isinstance(failure, Refused):
+        return unexpected(url, _PATH, failure.answer, step=step)
+    if not head and failure is None:
+        return ServerUnreachable(
+            f"{where}: the connection was closed before the answer to the upgrade was complete.",
+            hint=None if url.secure else "Does the server want https?",
+            step=step,
+        )
+    if head.startswith(b"\x15\x03"):  # a TLS alert record, RFC 8446 section 5.1
+        return NotNeko(f"{url} speaks TLS.", hint="Write https:// instead of http://.", step=step)
+    if b"HTTP/1.".startswith(head[:7]) and failure is None:
+        return ServerUnreachable(
+            f"{where}: the connection was closed before the answer to the upgrade was complete.", step=step
+        )
+    return NotNeko(
+        f"{where} answered the upgrade with something that is no WebSocket.",
+        hint="Check host, port and path of the URL, and any proxy between.",
+        step=step,
+    )
