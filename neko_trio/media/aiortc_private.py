@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aioice
 from aioice import ice as _ice
@@ -35,8 +36,10 @@ __all__ = [
     "host_addresses",
     "install_ice",
     "network_host",
+    "observe_rtcp",
     "relayed_candidate",
     "require",
+    "rtcp_ssrc",
     "send_nack",
     "send_rtcp",
     "take_packets",
@@ -327,3 +330,22 @@ async def send_nack(receiver: RTCRtpReceiver, ssrc: int, lost: Iterable[int]) ->
 async def send_rtcp(receiver: RTCRtpReceiver, packet: AnyRtcpPacket) -> None:
     """Send an RTCP packet. Nothing happens when the connection is gone."""
     await receiver._send_rtcp(packet)
+
+
+require(RTCRtpReceiver, "_handle_rtcp_packet")
+require(RTCRtpReceiver("video", cast(RTCDtlsTransport, SimpleNamespace(state="new"))), "_RTCRtpReceiver__rtcp_ssrc")
+
+
+def rtcp_ssrc(receiver: RTCRtpReceiver) -> int | None:
+    """The SSRC that this receiver's RTCP packets carry as their sender; ``None`` before the answer is applied."""
+    ssrc: int | None = receiver._RTCRtpReceiver__rtcp_ssrc  # type: ignore[attr-defined]
+    return ssrc
+
+
+def observe_rtcp(receiver: RTCRtpReceiver, observe: Callable[[AnyRtcpPacket], None]) -> None:
+    """Show the sender's RTCP packets to ``observe`` instead of aiortc, which would answer a BYE by a blocking join."""
+
+    async def handle(packet: AnyRtcpPacket) -> None:
+        observe(packet)
+
+    receiver._handle_rtcp_packet = handle  # type: ignore[method-assign]
