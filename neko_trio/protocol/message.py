@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,7 @@ __all__ = ["Message", "convert_json", "decode_json", "encode_message", "malforme
 M = TypeVar("M", bound="Message")
 
 _ABSENT = msgspec.Raw()
+_ENUM_VALUE = re.compile(r"Invalid enum value '.*'", re.DOTALL)
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -51,7 +53,7 @@ class _Outgoing(msgspec.Struct, frozen=True):
 def malformed_json(event: str | None = None) -> Iterator[None]:
     """Turn everything that reading or writing JSON can raise into :class:`Malformed` of ``event``.
 
-    The texts of msgspec name types and places, never values.
+    The texts of msgspec name types and places, but values only of a closed choice, and those are cut out.
     """
     try:
         yield
@@ -63,7 +65,8 @@ def malformed_json(event: str | None = None) -> Iterator[None]:
         # Its text quotes the input, and so would its traceback as a cause.
         raise Malformed("text that is not Unicode", event=event) from None
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
-        raise Malformed(str(error), event=event) from error
+        reason = _ENUM_VALUE.sub("Invalid enum value", str(error))
+        raise Malformed(reason, event=event) from error
 
 
 @cache
