@@ -1,0 +1,96 @@
+"""What can be known to fail before anything is sent, said at once, where the server would be silent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from neko_trio.errors import ConnectionRejected, InvalidInput, NotAllowed
+from neko_trio.protocol.events import SystemInit
+
+if TYPE_CHECKING:
+    from neko_trio.media.peer_api import IceOptions
+
+VideoMode = Literal["live", "on_demand", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The checked options of one session."""
+
+    video: VideoMode
+    stream: str | None
+    ice: IceOptions
+    connect_timeout: float
+    close_timeout: float
+
+
+def checked_options(
+    *,
+    username: str | None,
+    password: str | None,
+    token: str | None,
+    video: str,
+    audio: bool,
+    stream: str | None,
+    ice: IceOptions | None,
+    reconnect: object,
+    connect_timeout: float,
+    close_timeout: float,
+) -> Options:
+    """The options of ``open_session``, or :class:`InvalidInput` that says which is wrong."""
+    from neko_trio.media.peer_api import IceOptions
+
+    if (token is None) == (password is None):
+        raise InvalidInput("Give either password= (with username=) or token=, exactly one of them.")
+    if token is not None and (not token or any(c in token for c in "\r\n\0")):
+        raise InvalidInput("token= is empty or holds a line break.")
+    if video == "on_demand":
+        raise InvalidInput('video="on_demand" is not built yet.', hint='Use video="live".')
+    if video not in ("live", "off"):
+        raise InvalidInput(f'video={video!r} is none of "live", "on_demand", "off".')
+    if audio:
+        raise InvalidInput("audio=True: receiving sound is not built yet.", hint="Leave audio=False.")
+    if reconnect is not None:
+        raise InvalidInput("reconnect=: reconnecting is not built yet.", hint="Leave reconnect=None.")
+    for name, seconds in (("connect_timeout", connect_timeout), ("close_timeout", close_timeout)):
+        if not seconds > 0 or math.isnan(seconds):
+            raise InvalidInput(f"{name}={seconds!r} must be a positive number of seconds.")
+    return Options(
+        video="live" if video == "live" else "off",
+        stream=stream,
+        ice=ice or IceOptions(),
+        connect_timeout=connect_timeout,
+        close_timeout=close_timeout,
+    )
+
+
+def refuse_hopeless(init: SystemInit, options: Options) -> None:
+    """Raise what ``system/init`` already says of rights, private mode and streams. The server would just be silent."""
+    profile = init.sessions[init.session_id].profile
+    if not profile.can_connect:
+        raise ConnectionRejected(
+            "This member may not connect (can_connect is off).", reason="connection disabled", step="init"
+        )
+    if options.video == "off":
+        return
+    if not profile.can_watch:
+        raise NotAllowed(
+            "This member may not watch the desktop (can_watch is off).",
+            hint='Have an admin grant can_watch, or connect with video="off".',
+            step="init",
+        )
+    if init.settings.private_mode and not profile.is_admin:
+        raise NotAllowed(
+            "The room is in private mode: only admins see the desktop.",
+            hint='Have an admin switch private mode off, or connect with video="off".',
+            step="init",
+        )
+    streams = init.webrtc.videos
+    if options.stream is not None and options.stream not in streams:
+        raise InvalidInput(
+            f"The server has no stream {options.stream!r}; it has {', '.join(map(repr, streams)) or 'none'}.",
+            hint="Leave stream=None for the server's default.",
+            step="init",
+        )

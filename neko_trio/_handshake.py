@@ -1,0 +1,233 @@
+"""The handshake: two straight functions on one page. Each step has its moment on the timeline.
+
+``open_link``: dial → WebSocket open → ``system/init``.
+``open_peer``: ``signal/request`` at once → wait for *the* offer, once → peer connection made **from** the offer, with
+**only** the offer's ICE servers → remote description → answer → local description → send it → connected → video on.
+
+Nothing here polls, sleeps in hope or tries again; one deadline, the session's, stands over all of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neko_trio._link import Link, Socket
+from neko_trio._peer_tasks import PeerTasks
+from neko_trio._services import open_services, together
+from neko_trio._signals import Budget, PeerSignals
+from neko_trio._timeline import Timeline
+from neko_trio.errors import NekoError, ProtocolViolation, UnsupportedCodec
+from neko_trio.protocol import Malformed, events, requests, sdp
+
+if TYPE_CHECKING:
+    from neko_trio._ports.frames import FrameSlot
+    from neko_trio.media.bridge import Lease
+    from neko_trio.media.frames import FrameContext
+    from neko_trio.media.peer_api import IceOptions, Peer, PeerSetup
+
+logger = logging.getLogger("neko_trio.handshake")
+
+Dial = Callable[[], AbstractAsyncContextManager[Socket]]
+OpenPeerConnection = Callable[["PeerSetup"], AbstractAsyncContextManager["Peer"]]
+
+DECODABLE = ("VP8", "H264")
+"""Codec names, as SDP spells them in upper case, that the receiver decodes."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Where a connection attempt stands: its errors say so."""
+
+    timeline: Timeline
+    budget: Budget
+    step: str = "login"
+    closing: bool = False
+    """The session ends, and the link with its peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPorts:
+    """What the session lends to each peer."""
+
+    lease: Lease
+    slot: FrameSlot
+    new_number: Callable[[], int]
+    frame_context: Callable[[], FrameContext]
+    on_data: Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOptions:
+    """What the caller asked of the peer."""
+
+    ice: IceOptions
+    stream: str | None
+    leaves_by_logout: bool
+    """The session logs out at its end, which frees an unanswered offer at the server."""
+
+
+@asynccontextmanager
+async def open_link(
+    dial: Dial, attempt: Attempt, observe: Callable[[events.ServerEvent], None]
+) -> AsyncIterator[tuple[Link, events.SystemInit]]:
+    """Connect the WebSocket, start its reader, and wait for ``system/init``."""
+    attempt.step = "dial"
+    attempt.timeline.mark("dial")
+    async with dial() as socket:
+        attempt.timeline.mark("websocket_open")
+        attempt.step = "init"
+        link = Link(socket, observe)
+        async with open_services() as services:
+            services.start_soon(link.read)
+            init = await link.wait_init()
+            attempt.timeline.mark("init_received")
+            if init.settings.heartbeat_interval > 0:
+                services.start_soon(link.beat, init.settings.heartbeat_interval)
+            try:
+                yield link, init
+            finally:
+                services.settle()
+                with attempt.budget.shield():
+                    await link.aclose()
+
+
+@asynccontextmanager
+async def open_peer(
+    link: Link, open_connection: OpenPeerConnection, attempt: Attempt, ports: MediaPorts, options: PeerOptions
+) -> AsyncIterator[tuple[Peer, PeerTasks]]:
+    """Ask for an offer, make the one peer connection it is for, and yield it connected, with the video switched on."""
+    timeline = attempt.timeline
+    with link.expect_peer() as signals:
+        attempt.step = "request"
+        # Disabled, because the keyframe that a watcher brings would be sent, and lost, before there is a transport.
+        selector = requests.StreamSelector(id=options.stream) if options.stream else None
+        request = requests.SignalRequest(
+            video=requests.VideoRequest(disabled=True, selector=selector), audio=requests.AudioRequest(disabled=True)
+        )
+        provide: events.SignalProvide | None = None
+        answer_owed = not options.leaves_by_logout
+        try:
+            await link.send(request)
+            timeline.mark("request_sent")
+
+            attempt.step = "offer"
+            provide = await signals.take_offer()
+            timeline.mark("offer_received")
+            check_offer(provide)
+
+            attempt.step = "peer"
+            tasks = PeerTasks(link, signals, timeline)
+            setup = _setup(provide, link, ports, options, timeline, tasks)
+            async with open_connection(setup) as peer, open_services() as services:
+                timeline.mark("peer_created")
+                tasks.peer = peer
+                services.start_soon(tasks.watch_server)
+                attempt.step = "remote_description"
+                await peer.set_remote_description()
+                timeline.mark("remote_description_set")
+                services.start_soon(tasks.feed_candidates)
+
+                attempt.step = "answer"
+                answer = await peer.set_local_description()
+                timeline.mark("local_description_set")
+                await link.send(requests.SignalAnswer(sdp=answer))
+                answer_owed = False
+                timeline.mark("answer_sent")
+                peer.start_checks()
+                services.start_soon(tasks.send_local_candidates)
+                services.start_soon(tasks.answer_renegotiations)
+
+                attempt.step = "ice"
+                await peer.wait_connected()
+                timeline.mark("connected")
+
+                attempt.step = "video"
+                await tasks.enable_video()
+                services.start_soon(tasks.watch_peer)
+                services.start_soon(tasks.keep_video)
+                services.start_soon(tasks.mark_data_channel)
+                attempt.step = "running"
+                try:
+                    yield peer, tasks
+                finally:
+                    services.settle()
+                    with attempt.budget.shield():
+                        # Side by side when the whole session goes; a peer may also go alone.
+                        await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))
+        except BaseException:
+            if answer_owed and link.alive:
+                with attempt.budget.shield():
+                    await _answer_anyway(provide, link, signals, open_connection, ports, options)
+            raise
+
+
+def check_offer(provide: events.SignalProvide) -> None:
+    """Refuse an offer that no peer connection can be made from."""
+    try:
+        offer = sdp.read_offer(provide.sdp)
+    except Malformed as error:
+        raise ProtocolViolation(f"The server's offer is no SDP that can be read: {error}.", step="offer") from error
+    if offer.video_codecs and not any(codec.upper() in DECODABLE for codec in offer.video_codecs):
+        offered = tuple(offer.video_codecs)
+        raise UnsupportedCodec(
+            f"The server offers {', '.join(offered)}; this client decodes {' and '.join(DECODABLE)}.",
+            offered=offered,
+            hint="Set capture.video.codec (and its pipeline) at the server to vp8 or h264.",
+            step="offer",
+        )
+
+
+def _setup(
+    provide: events.SignalProvide,
+    link: Link,
+    ports: MediaPorts,
+    options: PeerOptions,
+    timeline: Timeline,
+    tasks: PeerTasks,
+) -> PeerSetup:
+    from neko_trio.media.peer_api import PeerSetup
+
+    address = link.remote_address
+    return PeerSetup(
+        lease=ports.lease,
+        offer_sdp=provide.sdp,
+        ice_servers=provide.ice_servers,
+        ice=options.ice,
+        server_address=address[0] if address else None,
+        timeline=timeline,
+        slot=ports.slot,
+        new_number=ports.new_number,
+        frame_context=ports.frame_context,
+        on_candidate=tasks.local_candidate,
+        on_data=ports.on_data,
+        on_keyframe_needed=tasks.keyframe_needed,
+    )
+
+
+async def _answer_anyway(
+    provide: events.SignalProvide | None,
+    link: Link,
+    signals: PeerSignals,
+    open_connection: OpenPeerConnection,
+    ports: MediaPorts,
+    options: PeerOptions,
+) -> None:
+    """Answer the offer that nobody wants any more: answered, the server drops it in 10 s; unanswered, never.
+
+    With a caller's token there is no logout that would free it. What fails here fails quietly: a better error, or a
+    cancellation, is on its way out.
+    """
+    timeline = Timeline()
+    try:
+        if provide is None:
+            provide = await signals.take_offer()
+        tasks = PeerTasks(link, signals, timeline)
+        async with open_connection(_setup(provide, link, ports, options, timeline, tasks)) as peer:
+            await peer.set_remote_description()
+            await link.send(requests.SignalAnswer(sdp=await peer.set_local_description()))
+    except NekoError as error:
+        logger.info("an unanswered offer stays at the server: %s", error)

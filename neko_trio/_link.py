@@ -1,0 +1,212 @@
+"""The link: one WebSocket, and its one reader."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from neko_trio._signals import PeerSignals
+from neko_trio.errors import NekoError, ProtocolViolation, ServerUnreachable, SessionLost
+from neko_trio.protocol import Malformed, events, requests
+from neko_trio.signaling.refusals import refusal
+from neko_trio.signaling.web_socket import SocketEnded
+
+logger = logging.getLogger("neko_trio.link")
+
+
+class Socket(Protocol):
+    """What a link needs of a WebSocket."""
+
+    @property
+    def remote_address(self) -> tuple[str, int] | None: ...
+    async def receive(self) -> str | bytes: ...
+    async def send(self, *texts: str) -> None: ...
+    async def aclose(self, code: int = 1000) -> None: ...
+
+
+@dataclass(slots=True)
+class LinkCounts:
+    """Totals of one link."""
+
+    messages_received: int = 0
+    messages_sent: int = 0
+    malformed: int = 0
+    """Messages skipped because they are no JSON or not of their event's shape."""
+    unrequested_offers: int = 0
+    """Offers that nobody had asked for."""
+    offers_dropped: int = 0
+    """Renegotiating offers beyond what may wait."""
+    stray_candidates: int = 0
+    """Candidates that came while no peer was asked for."""
+
+
+def _lost() -> NekoError:
+    return SessionLost("The connection to the server is lost.", step="link")
+
+
+def _closed() -> NekoError:
+    return SessionLost("The connection to the server is closed.", step="link")
+
+
+class Link:
+    """One WebSocket to the server. Made by ``open_link``; ``observe`` sees each event, in order, in the reader."""
+
+    def __init__(self, socket: Socket, observe: Callable[[events.ServerEvent], None]) -> None:
+        self._socket = socket
+        self._observe = observe
+        self._init: events.SystemInit | None = None
+        self._init_received = trio.Event()
+        self._signals: PeerSignals | None = None
+        self._ended: Callable[[], NekoError] | None = None
+        self._closing = False
+        self.counts = LinkCounts()
+        self.heard_anything = False
+
+    @property
+    def remote_address(self) -> tuple[str, int] | None:
+        """Address and port at the other end of the socket, ``None`` when it is no network socket."""
+        return self._socket.remote_address
+
+    @property
+    def alive(self) -> bool:
+        """Whether messages can still be sent."""
+        return self._ended is None
+
+    async def wait_init(self) -> events.SystemInit:
+        """Wait for ``system/init``, the first event of every connection."""
+        await self._init_received.wait()
+        assert self._init is not None
+        return self._init
+
+    # -- reading
+
+    async def read(self) -> None:
+        """Read until the socket ends, handing each event to its owner. Never waits for any of them.
+
+        Raises what the server said last: a typed refusal after ``system/disconnect``, else the loss of the socket.
+        """
+        while True:
+            try:
+                message = await self._socket.receive()
+            except SocketEnded as ended:
+                if self._closing:
+                    return
+                self._ended = _lost
+                raise ServerUnreachable(
+                    f"The server ended the connection ({ended}).",
+                    hint="Look at the server's log, and at proxies in between that cut idle or upgraded connections.",
+                ) from ended
+            self.counts.messages_received += 1
+            self.heard_anything = True
+            try:
+                event = events.decode(message)
+            except Malformed as error:
+                self.counts.malformed += 1
+                logger.warning("skipped a message of the server: %s", error)
+                continue
+            self._dispatch(event)
+
+    def _dispatch(self, event: events.ServerEvent) -> None:
+        match event:
+            case events.SystemInit():
+                if event.session_id not in event.sessions:
+                    raise ProtocolViolation("The server's system/init does not list this session itself.")
+                self._init = event
+                self._observe(event)
+                self._init_received.set()
+                return
+            case events.SystemDisconnect():
+                reason = event.message
+                self._ended = lambda: refusal(reason)
+                self._observe(event)
+                raise refusal(reason)
+            case events.SignalProvide():
+                self._deliver_offer(event)
+            case events.SignalOffer():
+                self._deliver_renegotiation(event)
+            case events.SignalRestart():
+                # Never asked for (law 1): ICE restart would stop the media for nothing that a new peer cannot do.
+                self.counts.unrequested_offers += 1
+                logger.warning("ignored a signal/restart that nobody asked for")
+            case events.SignalCandidate():
+                if self._signals is None:
+                    self.counts.stray_candidates += 1
+                else:
+                    self._signals.put_candidate(event)
+            case events.SignalClose() if self._signals is not None:
+                self._signals.closed.set()
+            case _:
+                pass
+        self._observe(event)
+
+    def _deliver_offer(self, offer: events.SignalProvide) -> None:
+        if self._signals is None or not self._signals.put_offer(offer):
+            self.counts.unrequested_offers += 1
+            logger.warning("ignored an offer that nobody asked for")
+
+    def _deliver_renegotiation(self, offer: events.SignalOffer) -> None:
+        if self._signals is None:
+            self.counts.unrequested_offers += 1
+            logger.warning("ignored a signal/offer without a peer")
+        elif not self._signals.offered:
+            # Before any provide it is the offer, from a server that names no ICE servers.
+            self._deliver_offer(
+                events.SignalProvide(
+                    sdp=offer.sdp,
+                    ice_servers=(),
+                    video=events.VideoInfo(disabled=False, id="", video="", auto=False),
+                    audio=events.AudioInfo(disabled=True),
+                )
+            )
+        elif not self._signals.put_renegotiation(offer):
+            self.counts.offers_dropped += 1
+
+    @contextmanager
+    def expect_peer(self) -> Iterator[PeerSignals]:
+        """Collect what is signalled for one peer. Enter before the request is sent: nothing is missed."""
+        signals = PeerSignals()
+        self._signals = signals
+        try:
+            yield signals
+        finally:
+            if self._signals is signals:
+                self._signals = None
+            signals.close()
+
+    # -- writing
+
+    async def send(self, request: requests.ClientRequest) -> None:
+        """Send one event; return when it is written to the socket. See :meth:`send_texts`."""
+        await self.send_texts([requests.encode(request)])
+
+    async def send_texts(self, texts: list[str]) -> None:
+        """Send encoded events in order; return when the last is written. A checkpoint.
+
+        Cancelled, all of them are sent or none. Raises what ended the link.
+        """
+        if self._ended is not None:
+            raise self._ended()
+        try:
+            await self._socket.send(*texts)
+        except SocketEnded as ended:
+            # The reader sees the same end and speaks for the session; this is for whoever wanted to send.
+            raise (self._ended or _lost)() from ended
+        self.counts.messages_sent += len(texts)
+
+    async def beat(self, seconds: float) -> None:
+        """Send ``client/heartbeat`` every ``seconds``: the server ignores it, proxies that cut idle sockets do not."""
+        while True:
+            await trio.sleep(seconds)
+            await self.send(requests.ClientHeartbeat())
+
+    async def aclose(self) -> None:
+        """Say goodbye (1000) and end the socket. Idempotent; bounded by the caller's scope."""
+        self._closing = True
+        if self._ended is None:
+            self._ended = _closed
+        await self._socket.aclose(1000)
