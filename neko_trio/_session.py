@@ -181,7 +181,7 @@ class _Parts:
         self.inputs = InputPort(admit=lambda: check_host(cell.value))
         self.mouse = Mouse(self.inputs, cell)
         self.keyboard = Keyboard(self.inputs)
-        self.screen = Screen(self.slot, video=self.options.video, session=self.key)
+        self.screen = Screen(self.slot, video=self.options.video != "off", session=self.key)
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout / 2)
 
     @property

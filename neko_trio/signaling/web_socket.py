@@ -45,12 +45,12 @@ class SocketEnded(NetworkError):
 
 
 class _Outgoing:
-    """A text on its way to the writer."""
+    """Texts on their way to the writer."""
 
-    __slots__ = ("done", "sent", "text")
+    __slots__ = ("done", "sent", "texts")
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self.texts = texts
         self.done = trio.Event()
         self.sent = False
 
@@ -76,18 +76,17 @@ class WebSocket:
         except ConnectionClosed:
             raise self._ended() from None
 
-    async def send(self, text: str) -> None:
-        """Returns when ``text`` is with the operating system. Several tasks may send; each text stays whole.
+    async def send(self, *texts: str) -> None:
+        """Returns when ``texts`` are with the operating system, in order, nothing of other tasks between them.
 
         Raises :class:`SocketEnded`, or :class:`InvalidInput` for text that is no Unicode (lone surrogates). Cancelled
-        before its turn, nothing is sent; cancelled later, the frame is still written to its end, so that the socket
-        stays usable.
+        before their turn, nothing is sent; cancelled later, all of them still are, so that the socket stays usable.
         """
         try:
-            text.encode()
+            "".join(texts).encode()
         except UnicodeEncodeError:
             raise InvalidInput("A message contains lone surrogates, which have no UTF-8 form.") from None
-        item = _Outgoing(text)
+        item = _Outgoing(texts)
         try:
             await self._to_writer.send(item)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -119,7 +118,8 @@ class WebSocket:
         with self._outgoing:
             async for item in self._outgoing:
                 try:
-                    await self._connection.send_message(item.text)
+                    for text in item.texts:
+                        await self._connection.send_message(text)
                     item.sent = True
                 except ConnectionClosed:
                     continue  # item.sent says so
