@@ -10,11 +10,12 @@ loop's default executor, for calls which a dying loop accepted and never started
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -73,7 +74,9 @@ class Portal:
         self.name = name
         self.leases = 0
         """Open leases; guarded by the registry's lock."""
-        self._lock = threading.Lock()  # held for a few instructions only: the trio thread takes it too
+        # Held for a few instructions only, because the trio thread takes it too; reentrant, because the garbage
+        # collector may run _on_failure in the middle of them.
+        self._lock = threading.RLock()
         self._calls: set[Call[Any]] = set()
         self._ended = False
         self._ending = False
@@ -190,12 +193,13 @@ class Portal:
         serving.add_done_callback(lambda _: loop.stop())
         try:
             self._run_until_stopped()
-            self._finish_tasks()
+            with self._lock:
+                self._ended = True  # from here on no call enters, and a new lease gets a new thread
+            self._finish(serving)
         finally:
             workers.shutdown(wait=False, cancel_futures=True)  # a stuck resolver must not hold the thread
             loop.close()
             with self._lock:
-                self._ended = True
                 calls = list(self._calls)
             for call in calls:
                 call.lose()
@@ -215,25 +219,40 @@ class Portal:
             self._cause = self._cause or error
             logger.exception("the loop of %s died", self.thread.name)
 
-    def _finish_tasks(self) -> None:
-        """Cancel every task once and run the loop until all have ended, at most ``GRACE`` seconds."""
+    def _finish(self, serving: asyncio.Task[None]) -> None:
+        """Cancel every call and task once and run the loop until all have ended, at most ``GRACE`` seconds.
+
+        The portal goes last: trio may have entered a call that has not reached the loop yet.
+        """
         loop, deadline = self.loop, time.monotonic() + GRACE
+        while any(map(_not_begun, asyncio.all_tasks(loop))) and time.monotonic() < deadline:
+            loop.call_soon(loop.stop)  # one turn: a task cancelled before its first step would settle nothing
+            self._run_until_stopped()
         with self._lock:
             calls = list(self._calls)
-        works = {call.task for call in calls}
         for call in calls:
+            call.on_settled = loop.stop
             call.cancel()
-        for task in asyncio.all_tasks(loop) - works:
+        for task in asyncio.all_tasks(loop) - {call.task for call in calls} - {serving}:
             task.cancel()
+        self._run_until_done(deadline, calls, serving)
+        serving.cancel()
         self._run_until_done(deadline)
-        loop.create_task(loop.shutdown_asyncgens(), name="shutdown_asyncgens")
-        self._run_until_done(deadline)
+        if not asyncio.all_tasks(loop):
+            loop.create_task(loop.shutdown_asyncgens(), name="shutdown_asyncgens")
+            self._run_until_done(deadline)
         for task in asyncio.all_tasks(loop):
             logger.error("%s ended over a task that ignored its cancellation: %r", self.thread.name, task)
 
-    def _run_until_done(self, deadline: float) -> None:
+    def _run_until_done(
+        self, deadline: float, calls: Sequence[Call[Any]] = (), spared: asyncio.Task[None] | None = None
+    ) -> None:
+        """Run the loop until ``calls`` have settled and no task is left but ``spared``, or until ``deadline``."""
         loop = self.loop
-        while (left := asyncio.all_tasks(loop)) and (seconds := deadline - time.monotonic()) > 0:
+        while (seconds := deadline - time.monotonic()) > 0:
+            left = asyncio.all_tasks(loop) - {spared}
+            if not left and all(call.outcome is not None for call in calls):
+                return
             timer = loop.call_later(seconds, loop.stop)
             for task in left:
                 task.add_done_callback(lambda _: loop.stop())
@@ -251,6 +270,11 @@ class Portal:
         logger.error("background failure in %s: %s", self.thread.name, failure.message, exc_info=error)
 
 
+def _not_begun(task: asyncio.Task[Any]) -> bool:
+    work = task.get_coro()
+    return inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED
+
+
 async def _ended(call: Call[Any]) -> None:
     """Wait for the real end of the work, or of the thread, whichever cancellation is pending."""
     if not call.ended.is_set():
@@ -258,7 +282,7 @@ async def _ended(call: Call[Any]) -> None:
             await call.ended.wait()
 
 
-_count_lock = threading.Lock()
+_count_lock = threading.RLock()  # reentrant for the garbage collector
 _count = 0
 
 

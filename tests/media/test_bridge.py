@@ -1,0 +1,240 @@
+"""The way from trio to asyncio and back: what cancellation and errors do to a call.
+
+Real threads, so the real clock; order comes from events, never from sleeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+import trio
+import trio.testing
+
+from neko_trio.errors import MediaThreadLost
+from neko_trio.media import bridge
+from neko_trio.testing._leaks import leak_check
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    with leak_check():
+        yield
+
+
+class Witness:
+    """What a piece of asyncio work tells: when it has begun, and what it has seen of its cancellation."""
+
+    def __init__(self) -> None:
+        self.begun = trio.Event()
+        self.cancelled = 0
+        self.cleaned_up = False
+        self._token = trio.lowlevel.current_trio_token()
+
+    def begin(self) -> None:
+        self._token.run_sync_soon(self.begun.set)
+
+
+async def _turns(count: int = 20) -> None:
+    """Let the asyncio loop turn: a level-triggered cancellation would strike again here."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_returns_the_value_of_async_and_sync_functions_from_the_leased_thread() -> None:
+    async def thread_name(prefix: str) -> str:
+        await asyncio.sleep(0)
+        return prefix + threading.current_thread().name
+
+    async with bridge.open_lease() as lease:
+        assert await lease.run(thread_name, "in ") == "in neko-trio-media"
+        assert await lease.run(threading.get_ident) != threading.get_ident()
+        assert await bridge.run(thread_name, "") == "neko-trio-media"
+        assert await lease.run(asyncio.get_running_loop) is lease.loop
+
+
+async def test_raises_the_very_error_of_the_work() -> None:
+    error = LookupError("not there")
+
+    async def fail() -> None:
+        raise error
+
+    async with bridge.open_lease() as lease:
+        with pytest.raises(LookupError) as caught:
+            await lease.run(fail)
+        assert caught.value is error
+
+
+async def test_system_exit_of_the_work_reaches_the_caller_and_spares_the_loop() -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async with bridge.open_lease() as lease:
+        with pytest.raises(SystemExit):
+            await lease.run(leave)
+        assert await lease.run(asyncio.sleep, 0, "alive") == "alive"
+
+
+async def test_run_is_a_checkpoint() -> None:
+    async with bridge.open_lease() as lease:
+        with trio.testing.assert_checkpoints():
+            await lease.run(asyncio.sleep, 0)
+
+
+async def test_an_awaiting_finally_runs_to_its_end() -> None:
+    async with bridge.open_lease() as lease:
+        witness = Witness()
+
+        async def work() -> None:
+            witness.begin()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await _turns()
+                witness.cleaned_up = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease.run, work)
+            await witness.begun.wait()
+            nursery.cancel_scope.cancel()
+        assert witness.cleaned_up
+
+
+async def test_cancels_once_and_a_late_value_is_returned() -> None:
+    async with bridge.open_lease() as lease:
+        witness = Witness()
+        ignored = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+        go_on: asyncio.Event | None = None
+
+        async def work() -> str:
+            nonlocal go_on
+            go_on = asyncio.Event()
+            witness.begin()
+            while not go_on.is_set():
+                try:
+                    await go_on.wait()
+                except asyncio.CancelledError:
+                    witness.cancelled += 1
+                    token.run_sync_soon(ignored.set)
+            await _turns()
+            return "late"
+
+        values: list[str] = []
+        cancelled_after: list[bool] = []
+
+        async def caller() -> None:
+            values.append(await lease.run(work))
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled:
+                cancelled_after.append(True)
+                raise
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller)
+            await witness.begun.wait()
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await ignored.wait()
+                for _ in range(5):  # the loop goes on turning, and nothing cancels again
+                    await lease.run(_turns)
+                assert values == []  # the call waits for the real end
+                assert go_on is not None
+                lease.post(go_on.set)
+        assert values == ["late"]
+        assert witness.cancelled == 1
+        assert cancelled_after == [True]  # the cancellation is not lost, only later
+
+
+async def test_an_error_of_the_cleanup_is_raised() -> None:
+    async with bridge.open_lease() as lease:
+        witness = Witness()
+
+        async def work() -> None:
+            witness.begin()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await _turns()
+                raise LookupError("while cleaning up")
+
+        caught: list[LookupError] = []
+
+        async def caller() -> None:
+            try:
+                await lease.run(work)
+            except LookupError as error:
+                caught.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller)
+            await witness.begun.wait()
+            nursery.cancel_scope.cancel()
+        assert [str(error) for error in caught] == ["while cleaning up"]
+
+
+async def test_a_cancelled_caller_starts_nothing() -> None:
+    started: list[bool] = []
+    async with bridge.open_lease() as lease:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await lease.run(started.append, True)
+        assert scope.cancelled_caught
+        await lease.run(_turns)
+    assert started == []
+
+
+async def test_cancelled_behind_a_busy_loop_the_work_never_starts_and_trio_never_waits() -> None:
+    busy = threading.Event()
+    started: list[bool] = []
+    async with bridge.open_lease() as lease:
+        lease.post(busy.wait)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease.run, started.append, True)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+            busy.set()  # only the trio thread does this: had it blocked on the loop, we would not get here
+    assert started == []
+
+
+async def test_a_cancellation_nobody_here_asked_for_is_typed_and_the_loop_goes_on() -> None:
+    async def cancels_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async with bridge.open_lease() as lease:
+        with pytest.raises(MediaThreadLost, match="cancels_itself was cancelled inside"):
+            await lease.run(cancels_itself)
+        assert await lease.run(asyncio.sleep, 0, "alive") == "alive"
+
+
+def test_keyboard_interrupt_comes_out_bare_and_the_work_has_ended() -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        async with bridge.open_lease() as lease:
+            token = trio.lowlevel.current_trio_token()
+
+            async def work() -> str:
+                token.run_sync_soon(signal.raise_signal, signal.SIGINT)
+                try:
+                    await asyncio.get_running_loop().create_future()
+                except asyncio.CancelledError:
+                    await _turns()
+                    seen.append("ended")
+                return "a late value does not hide Ctrl-C"
+
+            await lease.run(work)
+            seen.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert seen == ["ended"]
