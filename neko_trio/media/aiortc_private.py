@@ -10,6 +10,7 @@ Grouped by the object they belong to; each group is independent of the others.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -20,19 +21,22 @@ from aioice import ice as _ice
 from aioice import stun as _stun
 from aioice import turn as _turn
 from aiortc import RTCRtpReceiver
-from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 
 __all__ = [
     "CandidatePair",
+    "DtlsCarrier",
     "IceAgentBase",
     "PairState",
     "StunMessage",
     "StunProtocol",
     "TransactionBase",
     "abandon_relay",
+    "be_dtls_client",
     "be_dtls_server",
+    "hear_rtcp",
     "host_addresses",
     "install_ice",
     "network_host",
@@ -42,6 +46,8 @@ __all__ = [
     "rtcp_ssrc",
     "send_nack",
     "send_rtcp",
+    "send_srtp",
+    "stop_dtls",
     "take_packets",
 ]
 
@@ -169,6 +175,10 @@ class IceAgentBase(aioice.Connection):
 
     # what it is told
 
+    def begin_closing(self) -> None:
+        """Take no checks and no candidates any more; ``close()`` must follow."""
+        self._closing = True
+
     def begin_gathering(self) -> bool:
         """Whether this is the first call."""
         first, self._local_candidates_start = not self._local_candidates_start, True
@@ -277,9 +287,12 @@ async def relayed_candidate(
 
 def abandon_relay(protocol: StunProtocol) -> None:
     """End the farewell of a closing relay: a TURN server that no longer answers holds it up for half a minute."""
-    closing: asyncio.Task[None] | None = protocol.transport._TurnTransport__close_task  # type: ignore[attr-defined]
-    if closing is not None:
-        closing.cancel()
+    relay = protocol.transport
+    closing: asyncio.Task[None] | None = relay._TurnTransport__close_task  # type: ignore[attr-defined]
+    sends: set[asyncio.Task[None]] = relay._TurnTransport__send_tasks  # type: ignore[attr-defined]
+    for task in (closing, *sends):
+        if task is not None:
+            task.cancel()
 
 
 # -- aiortc: transports -------------------------------------------------------------------------------------------
@@ -349,3 +362,70 @@ def observe_rtcp(receiver: RTCRtpReceiver, observe: Callable[[AnyRtcpPacket], No
         observe(packet)
 
     receiver._handle_rtcp_packet = handle  # type: ignore[method-assign]
+
+
+# -- aiortc: the sending side (the simulator) ---------------------------------------------------------------------
+
+require(RTCDtlsTransport, "_send_rtp", "_set_role")
+require(RTCDtlsTransport(RTCIceTransport(_gatherer), [RTCCertificate.generateCertificate()]), "_rtp_router", "_task")
+
+
+class DtlsCarrier(ABC):
+    """What DTLS rides on in place of an ``RTCIceTransport``, so that the path below may be exchanged."""
+
+    @property
+    @abstractmethod
+    def role(self) -> str:
+        """The ICE role, "controlling" or "controlled"."""
+
+    @abstractmethod
+    async def receive(self) -> bytes:
+        """The next datagram. ``ConnectionError`` when there will be none."""
+
+    @abstractmethod
+    async def send(self, datagram: bytes) -> None:
+        """Send one. ``ConnectionError`` when that is impossible."""
+
+    def dtls(self) -> RTCDtlsTransport:
+        """A DTLS transport over this carrier, with a certificate of its own."""
+        return RTCDtlsTransport(cast(RTCIceTransport, self), [RTCCertificate.generateCertificate()])
+
+    async def _recv(self) -> bytes:
+        return await self.receive()
+
+    async def _send(self, datagram: bytes) -> None:
+        await self.send(datagram)
+
+
+class _RtcpListener:
+    def __init__(self, ssrc: int, handle: Callable[[AnyRtcpPacket], Coroutine[Any, Any, None]]) -> None:
+        self._ssrc = ssrc
+        self._handle = handle
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        await self._handle(packet)
+
+
+def hear_rtcp(
+    transport: RTCDtlsTransport, ssrc: int, handle: Callable[[AnyRtcpPacket], Coroutine[Any, Any, None]]
+) -> None:
+    """Hand the RTCP packets about our stream ``ssrc`` to ``handle``, which is awaited packet by packet."""
+    transport._rtp_router.register_sender(_RtcpListener(ssrc, handle), ssrc=ssrc)
+
+
+async def send_srtp(transport: RTCDtlsTransport, packet: bytes) -> None:
+    """Encrypt and send one RTP or RTCP packet. ``ConnectionError`` when DTLS is not up (any more)."""
+    await transport._send_rtp(packet)
+
+
+def be_dtls_client(transport: RTCDtlsTransport) -> None:
+    """Begin the DTLS handshake from here. Before ``start``."""
+    transport._set_role("client")
+
+
+async def stop_dtls(transport: RTCDtlsTransport) -> None:
+    """Say goodbye (close_notify) and wait for the end of the transport's task."""
+    task = transport._task
+    await transport.stop()
+    if task is not None:
+        await asyncio.wait([task])
