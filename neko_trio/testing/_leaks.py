@@ -20,6 +20,9 @@ __all__ = ["leak_check"]
 LOOP_LIMIT = 5.0
 """Seconds an asyncio loop may take to name its tasks before it is reported as blocked."""
 
+CALL_TURNS = 4
+"""Turns of its loop that a call of the bridge takes, at most, until its task has begun, or ended."""
+
 _FDS = Path("/proc/self/fd")
 
 
@@ -106,16 +109,19 @@ def _trio_tasks() -> Iterator[trio.lowlevel.Task]:
 
 
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[object]] | None:
-    """The loop's unfinished tasks, asked in its own thread, behind all it was asked before; ``None``: no answer."""
+    """The loop's unfinished tasks, told by itself once what it was asked before has begun; ``None``: no answer."""
     answer: set[asyncio.Task[object]] = set()
     asked = threading.Event()
 
-    def ask() -> None:
+    def ask(turns: int) -> None:
+        if turns:
+            loop.call_soon(ask, turns - 1)
+            return
         answer.update(asyncio.all_tasks(loop))
         asked.set()
 
     try:
-        loop.call_soon_threadsafe(ask)
+        loop.call_soon_threadsafe(ask, CALL_TURNS)
     except RuntimeError:  # the loop was closed between the look and the question: nothing is left in it
         return answer
     return answer if asked.wait(LOOP_LIMIT) else None
