@@ -1,0 +1,172 @@
+"""Where local candidates come from: addresses of this machine, STUN servers, TURN servers.
+
+Plain functions for the ICE agent, on the asyncio thread. None resolves a name: only addresses get here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET, socket
+
+from aioice import Candidate, stun
+from aioice.candidate import candidate_foundation, candidate_priority
+
+from neko_trio.media.aiortc_private import StunMessage, StunProtocol, host_addresses, relayed_candidate
+from neko_trio.protocol.ice_servers import IceUrl
+
+RECEIVE_BUFFER = 1 << 20
+"""Bytes. A keyframe of a 1080p page of text is a burst of 404 packets; aioice's 256 KiB loses most of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceServerAddress:
+    """One URL of an ICE server whose name has been resolved."""
+
+    url: IceUrl
+    address: str
+    """IP address of ``url.host``."""
+    username: str | None = field(default=None, repr=False)
+    credential: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """Context for ``turns:``; it knows the server's name."""
+
+
+class NamedTls(ssl.SSLContext):
+    """A client's TLS context that checks the certificate for ``name``, whatever address is dialled."""
+
+    name: str
+
+    @classmethod
+    def open(cls, name: str) -> NamedTls:
+        """A context with the system's authorities. Reads files: call it in a worker thread."""
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
+        context.name = name
+        return context
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """As the base class does, for ``name``: asyncio gives the address here."""
+        return super().wrap_bio(incoming, outgoing, server_side, self.name, session)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(address: str) -> bool:
+    """Whether packets to this IP address stay on this machine."""
+    return ip_address(address.partition("%")[0]).is_loopback
+
+
+def routed_address(target: str) -> str | None:
+    """The local address that the operating system would send from to the IP address ``target``; ``None`` without route.
+
+    Sends nothing: connecting a UDP socket only looks up the route.
+    """
+    with suppress(OSError, ValueError), socket(AF_INET6 if ":" in target else AF_INET, SOCK_DGRAM) as probe:
+        probe.connect((target, 9))
+        return str(probe.getsockname()[0]).partition("%")[0]
+    return None
+
+
+def first_addresses(targets: Iterable[str]) -> list[str]:
+    """The local addresses to offer first: those routed to ``targets`` (IP addresses), without repetition.
+
+    Every additional address costs time when the server nominates: it waits for the best pair, which is often one that
+    cannot work. Without a route to any target: all addresses of the interfaces; without any: ``127.0.0.1``.
+    """
+    routed = dict.fromkeys(filter(None, map(routed_address, targets)))
+    return list(routed) or host_addresses() or ["127.0.0.1"]
+
+
+def other_addresses(bound: Iterable[str]) -> list[str]:
+    """The addresses of this machine's interfaces that are not in ``bound``."""
+    known = set(bound)
+    return [address for address in host_addresses() if address not in known]
+
+
+async def bind_socket(address: str, factory: Callable[[], StunProtocol]) -> StunProtocol:
+    """Bind a UDP socket at a local address and give it its host candidate. Raises :class:`OSError`."""
+    sock = socket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)
+        sock.bind((address, 0))
+        _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(factory, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    host, port = sock.getsockname()[:2]
+    protocol.local_candidate = Candidate(
+        foundation=candidate_foundation("host", "udp", host),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, "host"),
+        host=host,
+        port=port,
+        type="host",
+    )
+    return protocol
+
+
+def can_ask(candidate: Candidate, server: IceServerAddress) -> bool:
+    """Whether a STUN server can be asked from this host candidate: IPv4, and both on loopback or neither."""
+    if ":" in candidate.host or ":" in server.address:
+        return False
+    return is_loopback(server.address) or not is_loopback(candidate.host)
+
+
+async def reflexive_candidate(protocol: StunProtocol, server: IceServerAddress) -> Candidate:
+    """Ask a STUN server how it sees this socket. Raises aioice's ``TransactionError`` or :class:`ValueError`."""
+    request = StunMessage(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+    response, _ = await protocol.request(request, (server.address, server.url.port))
+    if "XOR-MAPPED-ADDRESS" not in response.attributes:
+        raise ValueError("the STUN server's answer holds no address")
+    host, port = response.attributes["XOR-MAPPED-ADDRESS"]
+    base = protocol.local_candidate
+    return Candidate(
+        foundation=candidate_foundation("srflx", "udp", base.host),
+        component=1,
+        transport="udp",
+        priority=candidate_priority(1, "srflx"),
+        host=host,
+        port=port,
+        type="srflx",
+        related_address=base.host,
+        related_port=base.port,
+    )
+
+
+async def relay(
+    server: IceServerAddress, factory: Callable[[], StunProtocol], *, hide_related_address: bool
+) -> tuple[Candidate, StunProtocol]:
+    """Allocate a relay at a TURN server, over UDP, TCP or TLS.
+
+    Raises ``OSError``, aioice's ``TransactionError`` or ``ValueError``. Cancelled, nothing stays open.
+    """
+    return await relayed_candidate(
+        factory,
+        server=(server.address, server.url.port),
+        username=server.username,
+        password=server.credential,
+        tls=server.tls or False,
+        transport=server.url.transport,
+        hide_related_address=hide_related_address,
+    )

@@ -1,0 +1,373 @@
+"""The peer connection as the handshake sees it: :class:`~neko_trio.media.peer_api.Peer` over the wall to asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from time import perf_counter
+
+import outcome
+import trio
+from aioice import Candidate as IceCandidate
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+
+from neko_trio.errors import (
+    IceFailed,
+    MediaThreadLost,
+    NekoError,
+    ProtocolViolation,
+    ServerUnreachable,
+    SessionClosed,
+    SessionLost,
+    UnsupportedCodec,
+)
+from neko_trio.media.ice_gathering import is_address
+from neko_trio.media.ice_servers import ServerUrl, resolve_host, server_urls
+from neko_trio.media.mailbox import Mailbox
+from neko_trio.media.peer_api import PeerSetup, PeerStatistics
+from neko_trio.media.receiving_peer import News, ReceivingPeer
+from neko_trio.protocol import Malformed
+from neko_trio.protocol.candidates import Candidate, parse_candidate
+from neko_trio.protocol.sdp import Offer, read_offer
+
+__all__ = ["PeerConnection", "open_peer_connection"]
+
+CODECS = ("VP8", "H264")
+"""Video codecs that can be decoded."""
+CLOSE_LIMIT = 2.0
+"""Seconds that leaving waits for the close; it takes milliseconds."""
+NEWS_LIMIT = 1024
+"""Events that may wait for trio: some dozens in a peer's life."""
+DATA_LIMIT = 4096
+"""Data-channel messages that may wait for trio, beyond which the newest are dropped."""
+NAME_LIMIT = 16
+"""Candidates with a name instead of an address that are looked up."""
+NAME_WAIT = 5.0
+"""Seconds that looking up one name may take."""
+REPORT_LIMIT = 8
+"""Lines of each kind in an error's text."""
+
+_AIORTC_ERRORS = (InternalError, InvalidAccessError, InvalidStateError, OperationError)
+_BAD_SDP = (*_AIORTC_ERRORS, ValueError, KeyError, IndexError, AttributeError, AssertionError, TypeError)
+
+
+@asynccontextmanager
+async def open_peer_connection(setup: PeerSetup) -> AsyncIterator[PeerConnection]:
+    """Make a peer connection for ``setup``'s offer, and close it at the end. Marks ``peer_created``.
+
+    Raises :class:`~neko_trio.errors.ProtocolViolation` for an offer that is none. What the body raises comes out as it
+    is. Leaving closes the connection in any case, and waits for it, shielded, at most 2 s.
+    """
+    try:
+        offer = read_offer(setup.offer_sdp)
+    except Malformed as error:
+        raise ProtocolViolation(f"The server's offer is malformed: {error}.", step="peer_created") from error
+    peer = PeerConnection(setup, offer)
+    body: outcome.Outcome[None] = outcome.Value(None)
+    try:
+        await peer._open()
+        async with trio.open_nursery() as nursery:
+            peer._nursery = nursery
+            nursery.start_soon(peer._watch_thread)
+            nursery.start_soon(peer._resolve_servers)
+            try:
+                yield peer
+            except BaseException as error:  # noqa: BLE001  # raised again below, by body.unwrap()
+                body = outcome.Error(error)  # carried around the nursery, which would put it into a group
+            finally:
+                nursery.cancel_scope.cancel()
+        body.unwrap()
+    finally:
+        with trio.move_on_after(CLOSE_LIMIT, shield=True):
+            await peer.aclose()
+
+
+class PeerConnection:
+    """See :class:`~neko_trio.media.peer_api.Peer`; made by :func:`open_peer_connection`."""
+
+    def __init__(self, setup: PeerSetup, offer: Offer) -> None:
+        self._setup, self._offer = setup, offer
+        self._lease, self._timeline = setup.lease, setup.timeline
+        self._news: Mailbox[Callable[[], None]] = Mailbox(lambda call: call(), NEWS_LIMIT)
+        self._data: Mailbox[bytes] = Mailbox(setup.on_data, DATA_LIMIT)
+        self._remote: ReceivingPeer | None = None
+        self._nursery: trio.Nursery | None = None
+        self._names = 0
+        self._connected, self._data_open, self._ended = trio.Event(), trio.Event(), trio.Event()
+        self._is_connected = self._is_data_open = self._closed = False
+        self._end: str | None = None
+        self._lost: MediaThreadLost | None = None
+        servers = setup.ice_servers if setup.ice.servers is None else setup.ice.servers
+        self._servers = server_urls(servers)
+
+    # -- making
+
+    async def _open(self) -> None:
+        codec = next((name for name in self._offer.video_codecs if name in CODECS), None)
+        self._remote = await self._lease.run(ReceivingPeer, self._setup, codec, self._make_news())
+        agent = self._remote.agent
+        for server in self._servers:
+            if server.address is not None:
+                self._lease.post(agent.add_server, server.address)
+        if all(server.address is not None for server in self._servers):
+            self._lease.post(agent.servers_complete)
+        for candidate in self._offer.candidates:
+            with suppress(Malformed):  # written into the offer by whatever stands between us and pion
+                self._accept(parse_candidate(candidate))
+        self._timeline.mark("peer_created")
+
+    def _make_news(self) -> News:
+        def timed(method: Callable[[float], None]) -> Callable[[], object]:
+            return lambda: self._news.put(partial(method, perf_counter()))
+
+        return News(
+            ice_connected=timed(self._on_ice_connected),
+            connected=timed(self._on_connected),
+            ended=lambda reason: self._news.put(partial(self._on_ended, reason)),
+            candidate=lambda text: self._news.put(partial(self._setup.on_candidate, text)),
+            data_channel_open=timed(self._on_data_open),
+            data=self._data.put,
+            keyframe_needed=partial(_put, self._news, self._setup.on_keyframe_needed),
+        )
+
+    async def _resolve_servers(self) -> None:
+        """Look up the names of ICE servers, side by side, and hand over the addresses."""
+        named = [server for server in self._servers if server.address is None]
+        if not named:
+            return
+        async with trio.open_nursery() as nursery:
+            for server in named:
+                nursery.start_soon(self._resolve_server, server)
+        self._lease.post(self._peer.agent.servers_complete)
+
+    async def _resolve_server(self, server: ServerUrl) -> None:
+        agent = self._peer.agent
+        try:
+            with trio.fail_after(NAME_WAIT):
+                address = await server.resolve()
+        except (ServerUnreachable, trio.TooSlowError):
+            self._lease.post(agent.note, f"{server.url}: the name has no address")
+        except OSError as error:  # the system's certificates cannot be read
+            self._lease.post(agent.note, f"{server.url}: {error}")
+        else:
+            self._lease.post(agent.add_server, address)
+
+    async def _watch_thread(self) -> None:
+        try:
+            await self._lease.wait_lost()
+        except MediaThreadLost as error:
+            self._lost = error
+            self._on_ended(error.message)
+
+    @property
+    def _peer(self) -> ReceivingPeer:
+        if self._closed:
+            raise SessionClosed("The peer connection has been closed.")
+        if self._lost is not None:
+            raise MediaThreadLost(self._lost.message)
+        assert self._remote is not None  # _open() comes first
+        return self._remote
+
+    # -- the handshake
+
+    async def set_remote_description(self) -> None:
+        """See :meth:`Peer.set_remote_description`."""
+        codecs = self._offer.video_codecs
+        if codecs and not set(codecs) & set(CODECS):
+            raise UnsupportedCodec(
+                f"The server offers {' and '.join(codecs)} video, which this client does not decode.",
+                offered=codecs,
+                hint="Set the server's capture.video.codec and pipeline to VP8 or H264.",
+                step="remote_description_set",
+            )
+        try:
+            await self._lease.run(self._peer.set_remote_description, self._setup.offer_sdp)
+        except _BAD_SDP as error:
+            raise ProtocolViolation(
+                f"The server's offer cannot be applied: {error!r}.", step="remote_description_set"
+            ) from error
+        self._timeline.mark("remote_description_set")
+
+    async def set_local_description(self) -> str:
+        """See :meth:`Peer.set_local_description`."""
+        peer = self._peer
+        try:
+            answer = await self._lease.run(peer.set_local_description)
+        except _AIORTC_ERRORS as error:
+            raise ProtocolViolation(
+                f"The server's offer cannot be answered: {error!r}.", step="local_description_set"
+            ) from error
+        if not peer.agent.local_candidates:
+            raise self._ice_failed("there is no local candidate to offer", "local_description_set")
+        self._timeline.mark("local_description_set")
+        return answer
+
+    def start_checks(self) -> None:
+        """See :meth:`Peer.start_checks`."""
+        self._timeline.mark("answer_sent")
+        self._lease.post(self._peer.agent.start_checks)
+
+    async def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline_index: int | None) -> None:
+        """See :meth:`Peer.add_candidate`. All media share one transport, so mid and index say nothing here."""
+        if candidate == "":
+            self._lease.post(self._peer.agent.accept_end)
+        else:
+            self._accept(parse_candidate(candidate))
+        await trio.lowlevel.checkpoint()
+
+    def _accept(self, candidate: Candidate) -> None:
+        agent = self._peer.agent
+        if candidate.ufrag not in (None, self._offer.ice_ufrag):
+            self._lease.post(agent.ignore_remote)  # of another peer connection's offer
+        elif is_address(candidate.host):
+            self._lease.post(agent.accept_remote, _to_aioice(candidate, candidate.host))
+        elif self._nursery is not None and self._names < NAME_LIMIT:
+            self._names += 1
+            self._nursery.start_soon(self._resolve_candidate, candidate)
+        else:
+            self._lease.post(agent.ignore_remote)
+
+    async def _resolve_candidate(self, candidate: Candidate) -> None:
+        agent = self._peer.agent
+        try:
+            with trio.fail_after(NAME_WAIT):
+                address = await resolve_host(candidate.host)
+        except (ServerUnreachable, trio.TooSlowError):
+            self._lease.post(agent.ignore_remote)
+        else:
+            self._lease.post(agent.accept_remote, _to_aioice(candidate, address))
+
+    async def renegotiate(self, sdp: str) -> str:
+        """See :meth:`Peer.renegotiate`."""
+        try:
+            offer = read_offer(sdp)
+            if offer.ice_ufrag != self._offer.ice_ufrag:
+                raise ProtocolViolation("The server's new offer restarts ICE, which needs a new peer connection.")
+            answer = await self._lease.run(self._peer.renegotiate, sdp)
+        except (Malformed, *_BAD_SDP) as error:
+            raise ProtocolViolation(f"The server's new offer cannot be applied: {error!r}.") from error
+        for candidate in offer.candidates:
+            with suppress(Malformed):
+                self._accept(parse_candidate(candidate))
+        return answer
+
+    # -- waiting
+
+    def _on_ice_connected(self, at: float) -> None:
+        self._timeline.mark("ice_connected", at)
+
+    def _on_connected(self, at: float) -> None:
+        self._timeline.mark("connected", at)
+        self._is_connected = True
+        self._connected.set()
+
+    def _on_data_open(self, at: float) -> None:
+        self._timeline.mark("data_channel_open", at)
+        self._is_data_open = True
+        self._data_open.set()
+
+    def _on_ended(self, reason: str) -> None:
+        if self._end is None:
+            self._end = reason
+        self._ended.set()
+        self._connected.set()
+        self._data_open.set()
+
+    async def wait_connected(self) -> None:
+        """See :meth:`Peer.wait_connected`."""
+        await self._connected.wait()
+        if not self._is_connected:
+            raise self._why_ended("connected")
+
+    async def wait_ended(self) -> str:
+        """See :meth:`Peer.wait_ended`."""
+        await self._ended.wait()
+        return self._end or "it ended"
+
+    async def wait_data_channel(self) -> None:
+        """See :meth:`Peer.wait_data_channel`. Raises what ended the peer when it ended first."""
+        await self._data_open.wait()
+        if not self._is_data_open:
+            raise self._why_ended("data_channel_open")
+
+    def _why_ended(self, step: str) -> NekoError:
+        reason = self._end or "it ended"
+        if self._closed:
+            return SessionClosed("The peer connection has been closed.")
+        if self._lost is not None:
+            return MediaThreadLost(self._lost.message)
+        if self._is_connected:
+            return SessionLost(f"The peer connection ended: {reason}.", step=step)
+        if "ice_connected" in self._timeline:
+            return ProtocolViolation(f"The media connection failed: {reason}.", step=step)
+        return self._ice_failed(reason, step)
+
+    def _ice_failed(self, reason: str, step: str) -> IceFailed:
+        assert self._remote is not None
+        local, remote, pairs = self._remote.report()
+        errors = self._remote.agent.gathering_errors
+        text = f"No network path to the server's media was found: {reason}."
+        for title, lines in (("Pairs tried", pairs), ("Gathering", errors)):
+            if lines:
+                text += f" {title}: {'; '.join(lines[:REPORT_LIMIT])}."
+        if self._setup.ice.relay_only and not local:
+            hint = "Only relays are allowed: check the TURN servers in the server's configuration, and their password."
+        elif not remote:
+            hint = "The server offered no usable address: check its webrtc.nat1to1 and that UDP is not TCP only."
+        else:
+            hint = (
+                "Check that the server's UDP ports are published and that webrtc.nat1to1 is an address you can reach."
+            )
+        return IceFailed(text, local=local, remote=remote, hint=hint, step=step)
+
+    # -- the data channel
+
+    @property
+    def data_channel_open(self) -> bool:
+        """See :attr:`Peer.data_channel_open`."""
+        return self._end is None and self._remote is not None and self._remote.data_channel_open
+
+    async def send_data(self, messages: Sequence[bytes]) -> None:
+        """See :meth:`Peer.send_data`."""
+        await self._lease.run(self._peer.send_data, tuple(messages))
+
+    # -- the end
+
+    def statistics(self) -> PeerStatistics:
+        """See :meth:`Peer.statistics`."""
+        return PeerStatistics() if self._remote is None else self._remote.statistics()
+
+    async def aclose(self) -> None:
+        """See :meth:`Peer.aclose`."""
+        if not self._closed:
+            self._closed = True
+            self._on_ended("the peer connection was closed")
+        self._news.close()
+        self._data.close()
+        if self._remote is not None and self._lost is None:
+            try:
+                await self._lease.run(self._remote.close)
+            except MediaThreadLost as error:
+                self._lost = error  # nothing is left to close
+        else:
+            await trio.lowlevel.checkpoint()
+
+
+def _put(news: Mailbox[Callable[[], None]], call: Callable[[], None]) -> None:
+    news.put(call)
+
+
+def _to_aioice(candidate: Candidate, address: str) -> IceCandidate:
+    return IceCandidate(
+        foundation=candidate.foundation,
+        component=candidate.component,
+        transport=candidate.transport,
+        priority=candidate.priority,
+        host=address,
+        port=candidate.port,
+        type=candidate.type,
+        related_address=candidate.related_address,
+        related_port=candidate.related_port,
+        tcptype=candidate.tcptype,
+    )

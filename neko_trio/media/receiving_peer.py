@@ -1,0 +1,248 @@
+"""The peer connection on asyncio's side of the wall: aiortc answering one offer, with our ICE agent and receiver.
+
+Everything here runs on the asyncio thread, except what says "any thread". :mod:`neko_trio.media.peer` is its trio side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import aioice
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+
+from neko_trio.errors import InputInDoubt
+from neko_trio.media.aiortc_private import be_dtls_server, install_ice
+from neko_trio.media.ice import IceAgent
+from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
+from neko_trio.media.receiver import VideoReceiver
+from neko_trio.protocol.sdp import without_candidates
+
+SEND_LIMIT = 64 * 1024
+"""Bytes that may lie unsent in the data channel before a sender waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the peer tells; called on the asyncio thread, none may block. What they return is not used."""
+
+    ice_connected: Callable[[], object]
+    connected: Callable[[], object]
+    ended: Callable[[str], object]
+    """Died by itself; the reason, in words. At most once."""
+    candidate: Callable[[str], object]
+    data_channel_open: Callable[[], object]
+    data: Callable[[bytes], object]
+    keyframe_needed: Callable[[], None]
+
+
+class ReceivingPeer:
+    """One answered offer. Methods in the order of the handshake."""
+
+    def __init__(self, setup: PeerSetup, codec: str | None, news: News) -> None:
+        self._setup, self._codec, self._news = setup, codec, news
+        self.agent = IceAgent(
+            on_candidate=self._on_candidate,
+            server_address=setup.server_address,
+            relay_only=setup.ice.relay_only,
+            take_control=setup.ice.take_control,
+        )
+        configuration = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        self._pc = RTCPeerConnection(configuration)
+        self._pc.on("iceconnectionstatechange", self._on_ice_state)
+        self._pc.on("connectionstatechange", self._on_state)
+        self._pc.on("datachannel", self._on_data_channel)
+        self._installed = False
+        self._video: VideoReceiver | None = None
+        self._channel: RTCDataChannel | None = None
+        self._room = asyncio.Event()
+        self._connected = self._ended = False
+        self._closing: asyncio.Task[None] | None = None
+        self._pair: CandidatePair | None = None
+        self._data_received = self._data_sent = 0
+
+    # -- the handshake
+
+    async def set_remote_description(self, sdp: str) -> None:
+        """Apply an offer. Its candidates are the caller's to add. Raises what aiortc raises for a bad one."""
+        await self._pc.setRemoteDescription(RTCSessionDescription(sdp=without_candidates(sdp), type="offer"))
+        transceivers: list[RTCRtpTransceiver] = self._pc.getTransceivers()
+        for transceiver in transceivers:
+            if transceiver.kind == "audio":
+                transceiver.direction = "inactive"  # no decoder, no packets
+            elif self._video is None and self._codec is not None:
+                self._video = self._open_video(self._codec)
+                self._video.attach(transceiver.receiver)
+        if not self._installed:
+            self._installed = True
+            transport: RTCDtlsTransport = (
+                transceivers[0].receiver.transport if transceivers else self._sctp_transport()
+            )  # MAX_BUNDLE: all share one
+            install_ice(transport.transport, self.agent)
+            be_dtls_server(transport)
+
+    def _sctp_transport(self) -> RTCDtlsTransport:
+        if self._pc.sctp is None:
+            raise ValueError("the offer has neither media nor a data channel")
+        return self._pc.sctp.transport
+
+    def _open_video(self, codec: str) -> VideoReceiver:
+        setup = self._setup
+        return VideoReceiver(
+            codec,
+            slot=setup.slot,
+            timeline=setup.timeline,
+            new_number=setup.new_number,
+            frame_context=setup.frame_context,
+            on_keyframe_needed=self._news.keyframe_needed,
+        )
+
+    async def set_local_description(self) -> str:
+        """Create and apply the answer; return its SDP with the candidates there are."""
+        await self._pc.setLocalDescription(await self._pc.createAnswer())
+        # aiortc ends the list of candidates; more may be on their way
+        return self._pc.localDescription.sdp.replace("a=end-of-candidates\r\n", "")
+
+    async def renegotiate(self, sdp: str) -> str:
+        """Answer another offer on the same transports; return the answer's SDP."""
+        await self.set_remote_description(sdp)
+        return await self.set_local_description()
+
+    # -- what aiortc and the agent tell
+
+    def _on_candidate(self, candidate: aioice.Candidate) -> None:
+        self._news.candidate(f"candidate:{candidate.to_sdp()}")
+
+    def _on_ice_state(self) -> None:
+        if self._pc.iceConnectionState == "completed":
+            self._news.ice_connected()
+        elif self._pc.iceConnectionState == "failed":
+            lost = "the server has not answered ICE consent checks for 30 s"
+            self._end(lost if self._connected else self.agent.failure or "ICE failed")
+
+    def _on_state(self) -> None:
+        state = self._pc.connectionState
+        if state == "connected" and not self._connected:
+            self._connected = True
+            self._news.connected()
+        elif state == "failed":
+            self._end("the DTLS handshake failed")
+        elif state == "closed":
+            self._end("the server closed the DTLS session")
+
+    def _end(self, reason: str) -> None:
+        self._room.set()
+        if not self._ended and self._closing is None:
+            self._ended = True
+            self._news.ended(reason)
+
+    def _on_data_channel(self, channel: RTCDataChannel) -> None:
+        if self._channel is not None:
+            return  # Neko has one; a second would mix up the order of input
+        self._channel = channel
+        channel.bufferedAmountLowThreshold = SEND_LIMIT
+        channel.on("message", self._on_message)
+        channel.on("bufferedamountlow", self._room.set)
+        channel.on("close", self._room.set)
+        self._news.data_channel_open()  # aiortc announces a channel when it is open already
+
+    def _on_message(self, message: bytes | str) -> None:
+        self._data_received += 1
+        self._news.data(message.encode() if isinstance(message, str) else message)
+
+    # -- the data channel
+
+    @property
+    def data_channel_open(self) -> bool:
+        """Any thread."""
+        return self._channel is not None and self._channel.readyState == "open"
+
+    async def send_data(self, messages: Sequence[bytes]) -> None:
+        """Wait for room, then send all: cancelled before, none is sent. Raises :class:`InputInDoubt`: none was sent."""
+        while True:
+            if self._channel is None or self._channel.readyState != "open":
+                raise InputInDoubt("The data channel is not open: nothing of this was sent.")
+            if self._channel.bufferedAmount <= SEND_LIMIT:
+                break
+            self._room.clear()
+            await self._room.wait()
+        for message in messages:
+            self._channel.send(message)
+        self._data_sent += len(messages)
+
+    # -- the end
+
+    async def close(self) -> None:
+        """Close once, in a task that nothing cancels: aiortc's own ``close`` hangs when it was cancelled before."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self._room.set()
+        self._pair = self._read_pair()
+        if self._video is not None:
+            await self._video.aclose()
+        await self._pc.close()
+        await self.agent.close()  # when it was never installed
+
+    # -- looking
+
+    def statistics(self) -> PeerStatistics:
+        """A snapshot; any thread."""
+        agent = self.agent
+        return PeerStatistics(
+            codec=self._codec,
+            candidate_pair=self._read_pair() or self._pair,
+            role="controlling" if agent.ice_controlling else "controlled",
+            role_given_back=agent.role_given_back,
+            checks_received=agent.checks_received,
+            packets_received=agent.packets_received,
+            bytes_received=agent.bytes_received,
+            packets_sent=agent.packets_sent,
+            bytes_sent=agent.bytes_sent,
+            data_messages_received=self._data_received,
+            data_messages_sent=self._data_sent,
+            candidates_ignored=agent.remotes_ignored,
+            gathering_errors=tuple(agent.gathering_errors),
+            video=None if self._video is None else self._video.statistics(),
+        )
+
+    def _read_pair(self) -> CandidatePair | None:
+        pair = self.agent.nominated_pair
+        if pair is None:
+            return None
+        local, remote = pair.local_candidate, pair.remote_candidate
+        return CandidatePair(
+            _endpoint(local), _endpoint(remote), local.type, remote.type, protocol=local.transport.lower()
+        )
+
+    def report(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Local candidates, remote candidates, and pairs with their states, as text. Any thread."""
+        agent = self.agent
+        return (
+            tuple(map(_candidate, list(agent.own_candidates))),
+            tuple(map(_candidate, list(agent.known_remotes))),
+            tuple(
+                f"{_endpoint(pair.local_candidate)} → {_endpoint(pair.remote_candidate)}: {pair.state.name.lower()}"
+                for pair in list(agent.check_list)
+            ),
+        )
+
+
+def _endpoint(candidate: aioice.Candidate) -> str:
+    host = f"[{candidate.host}]" if ":" in candidate.host else candidate.host
+    return f"{host}:{candidate.port}"
+
+
+def _candidate(candidate: aioice.Candidate) -> str:
+    return f"{candidate.transport.lower()} {_endpoint(candidate)} {candidate.type}"

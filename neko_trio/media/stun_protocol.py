@@ -1,0 +1,126 @@
+"""STUN over one socket: aioice's protocol object with retransmission timers made for a handshake of 15 ms.
+
+aioice repeats a lost request after 500 ms (RFC 8489 §6.2.1's default for unknown paths) and gives up after a minute.
+A check that overtakes the answer is lost as a rule here, so the first repetition comes after 50 ms, the least that
+RFC 8445 §14.3 has for one check every 50 ms; none comes later than 400 ms after the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aioice import stun
+
+from neko_trio.media.aiortc_private import StunMessage, StunProtocol, TransactionBase
+
+if TYPE_CHECKING:
+    from neko_trio.media.ice import IceAgent
+
+FIRST_RETRANSMISSION = 0.05
+"""Seconds from a request to its first repetition; doubled for each one after."""
+LONGEST_RETRANSMISSION = 0.4
+"""Seconds between two transmissions, at most."""
+REQUEST_LIMIT = 9.0
+"""Seconds after which a request fails: the server gives its peer up at about 10 s."""
+CONSENT_WAIT = 3.0
+"""Seconds to wait for the answer to a request that is sent once (RFC 7675 consent checks)."""
+
+
+def retransmission_delays() -> Sequence[float]:
+    """Seconds to wait after each transmission, the last one until the request fails; their sum is REQUEST_LIMIT."""
+    delays = []
+    delay, total = FIRST_RETRANSMISSION, 0.0
+    while total + delay < REQUEST_LIMIT:
+        delays.append(delay)
+        total += delay
+        delay = min(2 * delay, LONGEST_RETRANSMISSION)
+    return [*delays[:-1], delays[-1] + REQUEST_LIMIT - total]
+
+
+class Transaction(TransactionBase):
+    """One request until its answer: repeats it by the given delays.
+
+    Takes the place of aioice's transaction, whose delays cannot be set; shares nothing with it but its type, which
+    ``StunProtocol.transactions`` declares.
+    """
+
+    def __init__(
+        self,
+        request: StunMessage,
+        address: tuple[str, int],
+        protocol: StunProtocol,
+        integrity_key: bytes | None,
+        delays: Sequence[float],
+    ) -> None:
+        self._request, self._address, self._protocol = request, address, protocol
+        self._integrity_key = integrity_key
+        self._delays = delays
+        self._answer: asyncio.Future[tuple[StunMessage, tuple[str, int]]] = asyncio.get_running_loop().create_future()
+
+    def response_received(self, message: StunMessage, addr: tuple[str, int]) -> None:
+        """Take an answer. One that is not authentic is ignored (RFC 8489 §9.1.4), and so is a second one."""
+        if self._integrity_key is not None and not message.check_message_integrity(self._integrity_key):
+            return
+        if self._answer.done():
+            return
+        if message.message_class == stun.Class.RESPONSE:
+            self._answer.set_result((message, addr))
+        else:
+            self._answer.set_exception(stun.TransactionFailed(message))
+
+    async def run(self) -> tuple[StunMessage, tuple[str, int]]:
+        """Send until answered. Raises aioice's ``TransactionFailed`` or ``TransactionTimeout``."""
+        try:
+            for delay in self._delays:
+                self.send()
+                await asyncio.wait((self._answer,), timeout=delay)
+                if self._answer.done():
+                    return self._answer.result()
+            raise stun.TransactionTimeout
+        finally:
+            if not self._answer.cancel():
+                self._answer.exception()  # retrieved, also when cancelled at the moment it came
+
+    def send(self) -> None:
+        """Send it once more, besides the timers."""
+        self._protocol.send_stun(self._request, self._address)
+
+    def is_to(self, address: tuple[str, int]) -> bool:
+        """Whether this is the address it asks."""
+        return self._address == address
+
+
+class AgentSocket(StunProtocol):
+    """One local candidate's socket. ``receiver`` is the :class:`~neko_trio.media.ice.IceAgent` it belongs to."""
+
+    receiver: IceAgent
+
+    async def request(
+        self,
+        request: StunMessage,
+        addr: tuple[str, int],
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[StunMessage, tuple[str, int]]:
+        """Send a request and return its answer; ``retransmissions=0`` sends it once."""
+        if integrity_key is not None:
+            request.add_message_integrity(integrity_key)
+        delays = (CONSENT_WAIT,) if retransmissions == 0 else retransmission_delays()
+        transaction = Transaction(request, addr, self, integrity_key, delays)
+        self.transactions[request.transaction_id] = transaction
+        if "ICE-CONTROLLING" in request.attributes and self.receiver.role_unsettled:
+            # pion drops the request that makes it change its role (agent.go, handleRoleConflict), so that would cost
+            # the first retransmission
+            transaction.send()
+        try:
+            return await transaction.run()
+        finally:
+            self.transactions.pop(request.transaction_id, None)
+
+    def repeat_to(self, addr: tuple[str, int]) -> None:
+        """Send the requests to this address that are still unanswered once more, at once."""
+        for transaction in self.transactions.values():
+            if isinstance(transaction, Transaction) and transaction.is_to(addr):
+                transaction.send()
