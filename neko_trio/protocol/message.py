@@ -12,7 +12,7 @@ import msgspec
 
 from neko_trio.protocol.malformed import Malformed
 
-__all__ = ["Message", "convert_json", "decode_json", "encode_message", "malformed_json", "read_envelope"]
+__all__ = ["Message", "ServerEvent", "convert_json", "decode_json", "encode_message", "malformed_json", "read_envelope"]
 
 M = TypeVar("M", bound="Message")
 
@@ -37,6 +37,10 @@ class Message(msgspec.Struct, frozen=True):
     def to_payload(self) -> object:
         """The value that goes out as ``payload``; ``msgspec.UNSET`` leaves it out."""
         return self if self.has_payload else msgspec.UNSET
+
+
+class ServerEvent(Message, frozen=True):
+    """Base of the server's events. ``event`` is the wire name, such as ``control/host``."""
 
 
 class _Incoming(msgspec.Struct, frozen=True):
