@@ -1,1 +1,96 @@
-"""An embedded Neko v3 server with a small desktop."""
+"""An embedded Neko v3 server with a small desktop.
+
+::
+
+    async with neko_trio.simulator.open_simulator() as simulator:
+        ...  # simulator.url, .username, .password, .journal, .person("alice"), .faults
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neko_trio.simulator._desktop import Desktop, SmallDesktop
+    from neko_trio.simulator._faults import Fault, Faults
+    from neko_trio.simulator._frame_code import FrameCode, read_frame_code
+    from neko_trio.simulator._input_events import (
+        ButtonDown,
+        ButtonUp,
+        ClipboardChanged,
+        InputEvent,
+        KeyDown,
+        KeyUp,
+        PointerMoved,
+        ScreenResized,
+        Touched,
+    )
+    from neko_trio.simulator._journal import Journal, JournalEntry
+    from neko_trio.simulator._person import Person, PersonRefused
+    from neko_trio.simulator._rest import Cookie
+    from neko_trio.simulator._room import Timings
+    from neko_trio.simulator._server import Simulator, open_simulator
+    from neko_trio.simulator._values import Member, Profile, RoomSettings
+
+__all__ = [
+    "ButtonDown",
+    "ButtonUp",
+    "ClipboardChanged",
+    "Cookie",
+    "Desktop",
+    "Fault",
+    "Faults",
+    "FrameCode",
+    "InputEvent",
+    "Journal",
+    "JournalEntry",
+    "KeyDown",
+    "KeyUp",
+    "Member",
+    "Person",
+    "PersonRefused",
+    "PointerMoved",
+    "Profile",
+    "RoomSettings",
+    "ScreenResized",
+    "Simulator",
+    "SmallDesktop",
+    "Timings",
+    "Touched",
+    "open_simulator",
+    "read_frame_code",
+]
+
+_HOMES = {
+    "_desktop": ("Desktop", "SmallDesktop"),
+    "_faults": ("Fault", "Faults"),
+    "_frame_code": ("FrameCode", "read_frame_code"),
+    "_input_events": (
+        "ButtonDown",
+        "ButtonUp",
+        "ClipboardChanged",
+        "InputEvent",
+        "KeyDown",
+        "KeyUp",
+        "PointerMoved",
+        "ScreenResized",
+        "Touched",
+    ),
+    "_journal": ("Journal", "JournalEntry"),
+    "_person": ("Person", "PersonRefused"),
+    "_rest": ("Cookie",),
+    "_room": ("Timings",),
+    "_server": ("Simulator", "open_simulator"),
+    "_values": ("Member", "Profile", "RoomSettings"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -34,6 +34,8 @@ class ButtonDown:
     button: int
     x: int
     y: int
+    modifiers: frozenset[str] = frozenset()
+    """As in `KeyDown`."""
 
 
 @dataclass(frozen=True, slots=True)

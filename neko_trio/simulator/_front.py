@@ -1,0 +1,218 @@
+"""The front door: TCP connections in, HTTP and WebSockets out, and how each of them ends.
+
+Facts: `server/internal/websocket/manager.go`.  A refused WebSocket is accepted first, told why, and dropped without a
+close frame; after a close frame the TCP connection is left to the client; what ends abnormally has a grace time.
+"""
+
+import socket
+import ssl
+import struct
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import trio
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
+
+from neko_trio.simulator._events import Dispatcher
+from neko_trio.simulator._http import HttpError, ReplayStream, Request, Response, serve_http
+from neko_trio.simulator._rest import Rest
+from neko_trio.simulator._room import Room
+from neko_trio.simulator._session import Session
+from neko_trio.simulator._socket import ClientSocket
+
+__all__ = ["Front"]
+
+MAX_MESSAGE = 64 * 1024 * 1024
+_GOOD_CLOSES = (1000, 1001)
+_WENT_AWAY = (trio.BrokenResourceError, trio.ClosedResourceError)
+_SECRET_CALLS = ("/api/login", "/api/profile", "/api/members")
+
+
+class TcpConnection:
+    """One accepted connection, with what faults do to it."""
+
+    def __init__(self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None) -> None:
+        self._socket = stream
+        self.is_websocket = False
+        self.stream: trio.abc.Stream = stream
+        if ssl_context is not None:
+            self.stream = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
+        self.scope = trio.CancelScope()
+        """What serves it runs in here."""
+
+    def drop(self, *, reset: bool) -> None:
+        """Close TCP now, without a close frame; `reset` sends RST in place of FIN."""
+        if reset:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.socket.close()
+        self.scope.cancel()
+
+
+class SlowStream(trio.abc.Stream):
+    """Sends one byte at a time."""
+
+    def __init__(self, inner: trio.abc.Stream, interval: float) -> None:
+        self._inner = inner
+        self._interval = interval
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        for byte in bytes(data):
+            await trio.sleep(self._interval)
+            await self._inner.send_all(bytes((byte,)))
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self._inner.receive_some(max_bytes))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class FrozenStream(ReplayStream):
+    """Swallows what is sent while the fault `frozen` is in force."""
+
+    def __init__(self, inner: ReplayStream, room: Room) -> None:
+        super().__init__(inner, b"")
+        self._room = room
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self._room.faults.strike("frozen"):
+            await trio.lowlevel.checkpoint()
+            return
+        await super().send_all(data)
+
+
+class Front:
+    """Serves connections of one simulator."""
+
+    def __init__(
+        self, room: Room, rest: Rest, dispatcher: Dispatcher, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        self.room = room
+        self.rest = rest
+        self.dispatcher = dispatcher
+        self.ssl_context = ssl_context
+        self._clients: set[ClientSocket] = set()
+
+    async def wait_told(self) -> None:
+        """Wait until everything that was to be sent on WebSockets that are being ended has been sent."""
+        for client in tuple(self._clients):
+            await client.finished.wait()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """One connection, to its end.  The handler of `trio.serve_tcp`: never raises for what a client does."""
+        connection = TcpConnection(stream, self.ssl_context)
+        faults = self.room.faults
+        faults.connections.add(connection)
+        try:
+            with connection.scope:
+                await self._serve(connection)
+        except* (*_WENT_AWAY, ConnectionClosed, HandshakeError):
+            pass
+        finally:
+            faults.connections.discard(connection)
+            await trio.aclose_forcefully(stream)
+
+    async def _serve(self, connection: TcpConnection) -> None:
+        faults = self.room.faults
+        stream = connection.stream
+        if faults.strike("mute"):
+            await _read_to_end(stream)
+            return
+        if faults.strike("reset_connections"):
+            await connection.stream.receive_some()
+            connection.drop(reset=True)
+            return
+        interval = faults.strike("trickle")
+        if interval is not None:
+            stream = SlowStream(stream, cast("float", interval))
+
+        async def upgrade(request: Request, replay: ReplayStream) -> None:
+            await self._serve_websocket(connection, request, replay)
+
+        await serve_http(stream, self._answer, upgrade, upgrade_path=f"{self.rest.prefix}/api/ws")
+
+    async def _answer(self, request: Request) -> Response:
+        journal = self.room.journal
+        secret = request.path.removeprefix(self.rest.prefix).startswith(_SECRET_CALLS)
+        journal.add("", "http", "received", f"{request.method} {request.path}", b"" if secret else request.body)
+        response = await self.rest.answer(request)
+        journal.add("", "http", "sent", str(response.status), b"" if secret else response.body)
+        return response
+
+    async def _serve_websocket(self, connection: TcpConnection, request: Request, replay: ReplayStream) -> None:
+        connection.is_websocket = True
+        async with _accepted(FrozenStream(replay, self.room)) as websocket:
+            try:
+                session = self._admit(request)
+            except HttpError as refusal:
+                refused = ClientSocket(
+                    websocket, connection, who="", journal=self.room.journal, faults=self.room.faults
+                )
+                refused.destroy(refusal.message)
+                await refused.write()
+                return
+            await self._talk(connection, websocket, session)
+        # As at the server: what is left of the TCP connection is for the client to close.
+        await _read_to_end(replay.inner)
+
+    def _admit(self, request: Request) -> Session:
+        """Raises `HttpError` with the message of the refusal."""
+        room = self.room
+        refusal = room.faults.strike("refuse_websocket")
+        if refusal is not None:
+            raise HttpError(403, cast("str", refusal))
+        session = self.rest.authenticate(request)
+        if not session.profile.can_connect:
+            raise HttpError(403, "connection disabled")
+        if session.is_connected and not room.settings.merciful_reconnect:
+            raise HttpError(403, "already connected")
+        return session
+
+    async def _talk(self, connection: TcpConnection, websocket: WebSocketConnection, session: Session) -> None:
+        room = self.room
+        client = ClientSocket(websocket, connection, who=session.id, journal=room.journal, faults=room.faults)
+        self._clients.add(client)
+        room.connect_socket(session, client)
+        normally = False
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.write)
+                nursery.start_soon(client.beat, room.timings.heartbeat)
+                try:
+                    while True:
+                        await self.dispatcher.receive(session, await websocket.get_message())
+                except ConnectionClosed as closed:
+                    code = 1006 if closed.reason is None else closed.reason.code
+                    normally = code in _GOOD_CLOSES
+                    room.journal.add(session.id, "ws", "received", f"close {code}", "")
+                nursery.cancel_scope.cancel()
+        finally:
+            self._clients.discard(client)
+            room.disconnect_socket(session, client, delayed=not normally)
+
+
+@asynccontextmanager
+async def _accepted(stream: trio.abc.Stream) -> AsyncGenerator[WebSocketConnection, None]:
+    async with trio.open_nursery() as nursery:
+        handshake = await wrap_server_stream(
+            # No queue: what the library holds when a close frame comes would be lost, the server handles it.
+            nursery,
+            stream,
+            message_queue_size=0,
+            max_message_size=MAX_MESSAGE,
+            receive_buffer_size=65536,
+        )
+        websocket = await handshake.accept()
+        try:
+            yield websocket
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _read_to_end(stream: trio.abc.Stream) -> None:
+    while await stream.receive_some(65536):
+        pass

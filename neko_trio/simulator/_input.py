@@ -1,0 +1,224 @@
+"""The input side of the simulated X server: pointer, buttons, keys, touch, clipboard, between the room's rules and the
+desktop's `on_input`.
+
+Rules as the server's (`server/pkg/xorg/xorg.go`, `server/internal/desktop/manager.go`): a second down without an up is
+refused, an up without a down too; a *press* releases everything held before and after; what is held for 10 s is
+released by a check that runs every second; a held key repeats.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from neko_trio.simulator._input_events import (
+    ButtonDown,
+    ButtonUp,
+    ClipboardChanged,
+    InputEvent,
+    KeyDown,
+    KeyUp,
+    PointerMoved,
+    ScreenResized,
+    Touched,
+)
+from neko_trio.simulator._keyboard import Keyboard
+
+__all__ = ["Desk", "InputReceiver"]
+
+logger = logging.getLogger("neko_trio.simulator")
+
+CHECK_PERIOD = 1.0
+REPEAT_DELAY = 0.66
+REPEAT_PERIOD = 0.04
+MAX_CLICKS = 32767
+"""The wheel clicks of one message that are carried out (the data channel can say no more)."""
+_CONTROL_L = 0xFFE3
+_MAX_COORDINATE = 32767
+
+
+class InputReceiver(Protocol):
+    """What the desk needs of a desktop."""
+
+    def on_input(self, event: InputEvent) -> None: ...
+
+
+class Desk:
+    """Held keys and buttons, the pointer and the clipboard of one simulated screen.  Everything is synchronous, on the
+    trio thread; `run()` does what takes time."""
+
+    def __init__(
+        self, desktop: InputReceiver, size: tuple[int, int], *, release_after: float = 10.0, touch: bool = False
+    ) -> None:
+        self.keyboard = Keyboard()
+        self.pointer = (size[0] // 2, size[1] // 2)
+        self.clipboard: str | None = None
+        """None: nothing owns the clipboard."""
+        self.on_clipboard: Callable[[], None] = lambda: None
+        self.failures = 0
+        """Exceptions that the desktop's `on_input` raised: logged and counted, they end nothing."""
+        self.refused = 0
+        """Downs without an up and ups without a down."""
+        self._desktop = desktop
+        self._size = size
+        self._release_after = release_after
+        self._touch = touch
+        self._keys: dict[int, float] = {}
+        self._buttons: dict[int, float] = {}
+        self._repeat_at: tuple[int, float] | None = None
+        self._changed = trio.Event()
+
+    @property
+    def held(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The keysyms and the buttons that are down."""
+        return frozenset(self._keys), frozenset(self._buttons)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        self._size = size
+        self.pointer = (min(self.pointer[0], size[0] - 1), min(self.pointer[1], size[1] - 1))
+        self._tell(ScreenResized(*size))
+
+    def move(self, x: int, y: int) -> None:
+        """Beyond the screen is clamped, as X does it; above 32767 a coordinate wraps to negative, that is to 0."""
+        self.pointer = (self._clamp(x, self._size[0]), self._clamp(y, self._size[1]))
+        self._tell(PointerMoved(*self.pointer))
+
+    def scroll(self, delta_x: int, delta_y: int, *, control: bool = False) -> None:
+        """Deltas are wheel clicks: y first; positive y is button 4 (up), positive x button 6."""
+        for delta, positive, negative in ((delta_y, 4, 5), (delta_x, 6, 7)):
+            for _ in range(min(abs(delta), MAX_CLICKS)):
+                button = positive if delta > 0 else negative
+                modifiers = self.keyboard.modifiers | ({"ctrl"} if control else frozenset())
+                self._tell(ButtonDown(button, *self.pointer, modifiers))
+                self._tell(ButtonUp(button, *self.pointer))
+
+    def button_down(self, button: int) -> bool:
+        """False when it was down already."""
+        if button in self._buttons:
+            self.refused += 1
+            return False
+        self._buttons[button] = trio.current_time()
+        if button != 0:
+            self._tell(ButtonDown(button, *self.pointer, self.keyboard.modifiers))
+        self._wake()
+        return True
+
+    def button_up(self, button: int) -> bool:
+        if self._buttons.pop(button, None) is None:
+            self.refused += 1
+            return False
+        if button != 0:
+            self._tell(ButtonUp(button, *self.pointer))
+        return True
+
+    def key_down(self, keysym: int) -> bool:
+        if keysym in self._keys:
+            self.refused += 1
+            return False
+        now = trio.current_time()
+        self._keys[keysym] = now
+        if keysym != 0:
+            self._type(keysym)
+            if not self.keyboard.is_modifier(keysym):
+                self._repeat_at = (keysym, now + REPEAT_DELAY)
+        self._wake()
+        return True
+
+    def key_up(self, keysym: int) -> bool:
+        if self._keys.pop(keysym, None) is None:
+            self.refused += 1
+            return False
+        self._release(keysym)
+        return True
+
+    def button_press(self, button: int) -> None:
+        self.release_all()
+        self.button_down(button)
+        self.release_all()
+
+    def key_press(self, *keysyms: int) -> None:
+        self.release_all()
+        for keysym in keysyms:
+            self.key_down(keysym)
+        self.release_all()
+
+    def chord(self, character: str) -> None:
+        """Ctrl with a letter: what `control/cut`, `copy`, `paste` and `select_all` type."""
+        self.key_press(_CONTROL_L, ord(character))
+
+    def touch(self, phase: str, touch_id: int, x: int, y: int, pressure: int) -> None:
+        """Nothing happens without a touch driver; the server's default is a dummy (`server/pkg/xinput/dummy.go`)."""
+        if self._touch:
+            self._tell(Touched(phase, touch_id, self._clamp(x, self._size[0]), self._clamp(y, self._size[1]), pressure))
+
+    def release_all(self) -> None:
+        """The server's `ResetKeys`."""
+        for button in tuple(self._buttons):
+            self.button_up(button)
+        for keysym in tuple(self._keys):
+            self.key_up(keysym)
+
+    def set_clipboard(self, text: str) -> None:
+        """From outside, or by a program on the desktop: the room tells the host."""
+        self.clipboard = text
+        self._tell(ClipboardChanged(text))
+        self.on_clipboard()
+
+    async def run(self) -> None:
+        """Releases what is held for too long and repeats held keys, until cancelled."""
+        epoch = trio.current_time()
+        while True:
+            self._changed = trio.Event()
+            with trio.move_on_at(self._next_deadline(epoch)):
+                await self._changed.wait()
+                continue
+            now = trio.current_time()
+            if self._repeat_at is not None and self._repeat_at[1] <= now:
+                keysym, due = self._repeat_at
+                self._type(keysym)
+                self._repeat_at = (keysym, due + REPEAT_PERIOD)
+            for held, up in ((self._buttons, self.button_up), (self._keys, self.key_up)):
+                for code, since in tuple(held.items()):
+                    if self._release_time(epoch, since) <= now:
+                        up(code)
+
+    def _next_deadline(self, epoch: float) -> float:
+        since = (*self._buttons.values(), *self._keys.values())
+        deadlines = [self._release_time(epoch, start) for start in since]
+        if self._repeat_at is not None:
+            deadlines.append(self._repeat_at[1])
+        return min(deadlines, default=math.inf)
+
+    def _release_time(self, epoch: float, since: float) -> float:
+        """The first tick of the check at which it has been held for long enough."""
+        return epoch + math.ceil((since + self._release_after - epoch) / CHECK_PERIOD) * CHECK_PERIOD
+
+    def _type(self, keysym: int) -> None:
+        text = self.keyboard.press(keysym)
+        if text is None:
+            logger.warning("no spare keycode is left for keysym %#x: the key is lost, as at the real server", keysym)
+            return
+        self._tell(KeyDown(keysym, text, self.keyboard.modifiers))
+
+    def _release(self, keysym: int) -> None:
+        if self._repeat_at is not None and self._repeat_at[0] == keysym:
+            self._repeat_at = None
+        self.keyboard.release(keysym)
+        if keysym != 0:
+            self._tell(KeyUp(keysym))
+
+    def _tell(self, event: InputEvent) -> None:
+        try:
+            self._desktop.on_input(event)
+        except Exception:
+            self.failures += 1
+            logger.exception("the desktop failed at %r", event)
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    @staticmethod
+    def _clamp(value: int, extent: int) -> int:
+        return 0 if value > _MAX_COORDINATE else max(0, min(value, extent - 1))

@@ -1,0 +1,396 @@
+"""The room: its sessions, its host, its settings, and who is told what.
+
+Rules as the server's (`server/internal/session/manager.go`, `session.go`, `server/internal/websocket/handler`): all of
+it is synchronous, on the trio thread, so that what one message does cannot be interleaved with another's.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+import trio
+
+from neko_trio.simulator._faults import Faults
+from neko_trio.simulator._input import Desk
+from neko_trio.simulator._journal import Journal
+from neko_trio.simulator._session import Session, SocketSide
+from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, merged, new_uid, now_text
+
+__all__ = ["Room", "RoomError", "Timings", "fields_of", "file_transfer_payload"]
+
+
+class Background(Protocol):
+    """Where the room's own tasks run: they end with the simulator."""
+
+    def start_soon(self, fn: Callable[..., Awaitable[object]], *args: Any) -> None: ...
+
+
+class RoomError(Exception):
+    """Something the server refuses: logged there, an HTTP error where it came by REST, silence on the WebSocket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """The server's time limits in seconds; tests shorten them."""
+
+    heartbeat: float = 10.0
+    reconnect_grace: float = 5.0
+    cursors: float = 0.75
+    key_release: float = 10.0
+    connect_limit: float = 10.0
+    silence_limit: float = 5.0
+
+
+class Room:
+    """Everything that outlives a single connection."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        screen: ScreenSize,
+        settings: RoomSettings,
+        timings: Timings,
+        journal: Journal,
+        faults: Faults,
+        background: Background,
+        streams: tuple[str, ...],
+        ice_servers: tuple[dict[str, Any], ...] = (),
+        touch: bool = False,
+    ) -> None:
+        self.desk = desk
+        self.screen = screen
+        self.largest = screen
+        """The X server can make any size up to its first one (neko-protocol.md §5)."""
+        self.settings = settings
+        self.timings = timings
+        self.journal = journal
+        self.faults = faults
+        self.background = background
+        self.streams = streams
+        """The ids of the video pipelines."""
+        self.ice_servers = ice_servers
+        """What `signal/provide` hands out."""
+        self.touch = touch
+        self.sessions: dict[str, Session] = {}
+        self.broadcast_url: str | None = None
+        self.started = now_text()
+        self.refused: Counter[str] = Counter()
+        """What was dropped without a word, by event and reason."""
+        self._tokens: dict[str, str] = {}
+        self._host_id = ""
+        self._cursors: dict[str, list[dict[str, int]]] = {}
+        self._totals: Counter[bool] = Counter()
+        self._last_left: dict[bool, str | None] = {}
+        desk.on_clipboard = self._clipboard_updated
+
+    # Sessions
+
+    def create(self, session_id: str, profile: Profile) -> Session:
+        """A new session with a token of its own.  Raises `RoomError` when the id is taken."""
+        if session_id in self.sessions:
+            raise RoomError("session already exists")
+        session = Session(session_id, new_uid(64), profile)
+        self._tokens[session.token] = session_id
+        self.sessions[session_id] = session
+        self.broadcast("session/created", session.data())
+        return session
+
+    def delete(self, session_id: str) -> None:
+        """Logout, or by an admin: the token ends, the WebSocket is dropped, a connected peer is closed."""
+        session = self.sessions.pop(session_id, None)
+        if session is None:
+            raise RoomError("session not found")
+        self._tokens.pop(session.token, None)
+        self._end(session, "session deleted")
+        self.broadcast("session/deleted", {"id": session_id})
+
+    def disconnect(self, session_id: str) -> None:
+        """By an admin: WebSocket and peer end, the token stays valid."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise RoomError("session not found")
+        self._end(session, "session disconnected")
+
+    def _end(self, session: Session, reason: str) -> None:
+        if session.is_connected:
+            self.destroy_socket(session, reason)
+        # As at the server: a peer that has been offered but never connected is not watching, and is forgotten.
+        if session.is_watching and session.peer is not None:
+            session.peer.destroy()
+
+    def by_token(self, token: str) -> Session | None:
+        for known, session_id in self._tokens.items():
+            if secrets.compare_digest(known.encode(), token.encode("utf-8", "surrogateescape")):
+                return self.sessions.get(session_id)
+        return None
+
+    def update_profile(self, session_id: str, profile: Profile) -> None:
+        """`session/profile` to everyone, then what the new profile forbids ends."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise RoomError("session not found")
+        session.profile = profile
+        self.broadcast("session/profile", {"id": session_id, **fields_of(profile)})
+        if not profile.can_host and self.is_host(session):
+            self.set_host(session, None)
+        barred = not (profile.can_connect and profile.can_login)
+        if (barred or not profile.can_watch) and session.is_watching and session.peer is not None:
+            session.peer.destroy()
+        if barred and session.is_connected:
+            self.destroy_socket(session, "profile changed")
+        if session.peer is not None:
+            session.peer.set_paused(self.private_for(session))
+
+    # WebSockets
+
+    def connect_socket(self, session: Session, socket: SocketSide) -> None:
+        """The WebSocket is the session's now; the one before is told that it was replaced."""
+        before, session.socket = session.socket, socket
+        if session.grace is not None:
+            session.grace.cancel()
+            session.grace = None
+        session.set_connected(True)
+        admin = session.profile.is_admin
+        self._totals[admin] += 1
+        self._last_left[admin] = None
+        self._greet(session)
+        if before is not None:
+            before.destroy("connection replaced")
+
+    def _greet(self, session: Session) -> None:
+        session.send("system/init", self._init_payload(session))
+        if session.profile.is_admin:
+            session.send(
+                "system/admin",
+                {"screen_sizes_list": self.screen_sizes(), "broadcast_status": self.broadcast_status()},
+            )
+            if self.settings.locked_controls and self.settings.control_protection:
+                self.update_settings(session, {"locked_controls": False})
+        self.broadcast_state(session)
+        session.send("filetransfer/update", file_transfer_payload())
+        session.send("chat/init", {"enabled": True})
+        session.send("openinapp/init", {"enabled": False})
+
+    def _init_payload(self, session: Session) -> dict[str, Any]:
+        return {
+            "session_id": session.id,
+            "control_host": self.host_payload(""),
+            "screen_size": self.screen,
+            "sessions": {each.id: each.data() for each in self.sessions.values()},
+            "settings": self.settings,
+            "touch_events": self.touch,
+            "screencast_enabled": False,
+            "webrtc": {"videos": list(self.streams)},
+        }
+
+    def disconnect_socket(self, session: Session, socket: SocketSide, *, delayed: bool) -> None:
+        """The WebSocket ended.  `delayed`: abnormally, so the session stays connected, and host, for the grace time."""
+        if session.socket is not socket:
+            return
+        if session.grace is not None:
+            session.grace.cancel()
+            session.grace = None
+        if delayed:
+            session.grace = trio.CancelScope()
+            self.background.start_soon(self._wait_grace, session, socket, session.grace)
+            return
+        session.set_connected(False)
+        admin = session.profile.is_admin
+        self._totals[admin] -= 1
+        if self._totals[admin] == 0:
+            self._last_left[admin] = now_text()
+        if self.is_host(session):
+            self.desk.release_all()
+            self.set_host(session, None)
+        if admin and self.settings.control_protection and not self.settings.locked_controls and not self._has_admin():
+            self.update_settings(session, {"locked_controls": True})
+        self.broadcast_state(session)
+        session.socket = None
+
+    async def _wait_grace(self, session: Session, socket: SocketSide, scope: trio.CancelScope) -> None:
+        with scope:
+            await trio.sleep(self.timings.reconnect_grace)
+            session.grace = None
+            self.disconnect_socket(session, socket, delayed=False)
+
+    def destroy_socket(self, session: Session, reason: str) -> None:
+        socket = session.socket
+        if socket is not None:
+            self.disconnect_socket(session, socket, delayed=False)
+            socket.destroy(reason)
+
+    def shut_down(self) -> None:
+        """The server is stopped (SIGINT): every WebSocket is told."""
+        for session in self.sessions.values():
+            if session.socket is not None:
+                session.socket.destroy("connection shutdown")
+
+    def _has_admin(self) -> bool:
+        return any(each.profile.is_admin and each.is_connected for each in self.sessions.values())
+
+    # The host
+
+    @property
+    def host(self) -> Session | None:
+        return self.sessions.get(self._host_id)
+
+    def is_host(self, session: Session) -> bool:
+        return self._host_id == session.id
+
+    def set_host(self, by: Session, host: Session | None) -> None:
+        self._host_id = "" if host is None else host.id
+        self.broadcast("control/host", self.host_payload(by.id))
+
+    def host_payload(self, by: str) -> dict[str, Any]:
+        host = self.host
+        return {"id": by, "has_host": host is not None, **({} if host is None else {"host_id": host.id})}
+
+    def private_for(self, session: Session) -> bool:
+        return self.settings.private_mode and not session.profile.is_admin
+
+    def set_cursor_position(self, x: int, y: int) -> None:
+        """The host moved: everyone else's data channel is told."""
+        for session in self.sessions.values():
+            if session.peer is not None and not self.is_host(session):
+                session.peer.send_cursor_position(x, y)
+
+    def set_inactive_cursor(self, session: Session, x: int, y: int) -> None:
+        if self.settings.inactive_cursors and session.profile.sends_inactive_cursor:
+            self._cursors.setdefault(session.id, []).append({"x": x, "y": y})
+
+    async def run_cursors(self) -> None:
+        """`session/cursors` as long as the setting is on, until cancelled: what moved, then one empty list."""
+        last_empty = False
+        while True:
+            await trio.sleep(self.timings.cursors)
+            cursors, self._cursors = self._cursors, {}
+            if not self.settings.inactive_cursors:
+                last_empty = True
+                continue
+            if not cursors and last_empty:
+                continue
+            last_empty = not cursors
+            self._send_cursors([{"id": who, "cursors": moved} for who, moved in cursors.items()])
+
+    def _send_cursors(self, cursors: list[dict[str, Any]]) -> None:
+        self._send_all(
+            "session/cursors", cursors, (s for s in self.sessions.values() if s.profile.can_see_inactive_cursors)
+        )
+
+    # Settings
+
+    def update_settings(self, by: Session, changes: dict[str, Any]) -> None:
+        """Raises `ValueError` for a wrong type; nothing changes then."""
+        self.apply_settings(by, merged(changes, self.settings))
+
+    def apply_settings(self, by: Session, new: RoomSettings) -> None:
+        old, self.settings = self.settings, new
+        if old.private_mode != new.private_mode:
+            for session in self.sessions.values():
+                private = self.private_for(session)
+                if private and self.is_host(session):
+                    self.set_host(by, None)
+                if session.peer is not None:
+                    session.peer.set_paused(private)
+        protects = new.control_protection and not old.control_protection
+        if protects and not new.locked_controls and not self._has_admin():
+            new = self.settings = RoomSettings(**{**fields_of(new), "locked_controls": True})
+        if new.locked_controls and not old.locked_controls:
+            host = self.host
+            if host is not None and not host.profile.is_admin:
+                self.set_host(by, None)
+        if old.inactive_cursors and not new.inactive_cursors:
+            self._cursors.clear()
+            self._send_cursors([])
+        self.broadcast("system/settings", {"id": by.id, **fields_of(new)})
+
+    # Screen, clipboard, statistics
+
+    def screen_sizes(self) -> list[ScreenSize]:
+        sizes = [self.largest, self.screen]
+        return [size for index, size in enumerate(sizes) if size not in sizes[:index]]
+
+    def fitting_screen(self, wanted: ScreenSize) -> ScreenSize:
+        """What X makes of it: the width a multiple of 8, 60 Hz for none.  Raises `RoomError` where X refuses."""
+        width = wanted.width - wanted.width % 8
+        rate = wanted.rate or 60
+        if not (0 < width <= self.largest.width and 0 < wanted.height <= self.largest.height and rate > 0):
+            raise RoomError("unknown screen configuration")
+        return ScreenSize(width, wanted.height, rate)
+
+    def set_screen(self, by: Session, size: ScreenSize) -> None:
+        if size != self.screen:
+            self.screen = size
+            self.desk.resize((size.width, size.height))
+        self.broadcast("screen/updated", {"id": by.id, **fields_of(size)})
+
+    def _clipboard_updated(self) -> None:
+        host = self.host
+        if host is not None and host.profile.can_access_clipboard and self.desk.clipboard is not None:
+            host.send("clipboard/updated", {"text": self.desk.clipboard})
+
+    def broadcast_status(self) -> dict[str, Any]:
+        url = self.broadcast_url
+        return {"is_active": url is not None, **({} if url is None else {"url": url})}
+
+    def statistics(self) -> dict[str, Any]:
+        """`GET /api/stats`."""
+        host = self.host
+        shown: dict[str, Any] = {"has_host": host is not None}
+        if host is not None:
+            shown["host_id"] = host.id
+        shown["server_started_at"] = self.started
+        for name, admin in (("user", False), ("admin", True)):
+            shown[f"total_{name}s"] = self._totals[admin]
+            left = self._last_left.get(admin)
+            if left is not None:
+                shown[f"last_{name}_left_at"] = left
+        return shown
+
+    # Telling
+
+    def broadcast(self, event: str, payload: object, *, exclude: str | None = None) -> None:
+        self._send_all(event, payload, (s for s in self.sessions.values() if s.id != exclude))
+
+    def broadcast_to_admins(self, event: str, payload: object) -> None:
+        self._send_all(event, payload, (s for s in self.sessions.values() if s.profile.is_admin))
+
+    def broadcast_state(self, session: Session) -> None:
+        self.broadcast("session/state", {"id": session.id, **session.state()})
+
+    def _send_all(self, event: str, payload: object, sessions: Iterable[Session]) -> None:
+        for session in tuple(sessions):
+            if session.is_connected:
+                session.send(event, payload)
+
+    def webrtc_changed(self, session: Session, *, watching: bool) -> None:
+        """The session's current peer connected, or is gone: everyone sees it, and the session gets `signal/close`."""
+        session.set_watching(watching)
+        self.broadcast_state(session)
+        if not watching:
+            session.peer = None
+            session.send("signal/close", None)
+
+    def refuse(self, event: str, reason: str) -> None:
+        """Count what the server only logs.  `event` must be a known name: the counter is kept for ever."""
+        self.refused[f"{event}: {reason}"] += 1
+
+
+def file_transfer_payload() -> dict[str, Any]:
+    """`filetransfer/update` with the plugin off, the server's default."""
+    return {
+        "enabled": False,
+        "root_dir": "/home/neko/Downloads",
+        "user_download": False,
+        "user_upload": False,
+        "user_delete": False,
+        "files": None,
+    }
+
+
+def fields_of(value: msgspec.Struct) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__struct_fields__}

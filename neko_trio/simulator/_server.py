@@ -1,0 +1,258 @@
+"""`open_simulator`: a Neko v3 server in this process, with a desktop of its own."""
+
+import io
+import secrets
+import ssl
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+
+from neko_trio._services import open_services
+from neko_trio.errors import InvalidInput
+from neko_trio.simulator._desktop import Desktop, LockedDesktop, SmallDesktop
+from neko_trio.simulator._events import Dispatcher
+from neko_trio.simulator._faults import Faults
+from neko_trio.simulator._front import Front
+from neko_trio.simulator._input import Desk
+from neko_trio.simulator._journal import Journal
+from neko_trio.simulator._media_api import MediaServer
+from neko_trio.simulator._members import Members
+from neko_trio.simulator._person import Person, PersonSocket
+from neko_trio.simulator._rest import Cookie, Rest
+from neko_trio.simulator._rest_calls import ROUTES
+from neko_trio.simulator._room import Room, Timings
+from neko_trio.simulator._session import Session
+from neko_trio.simulator._values import Member, Profile, RoomSettings, ScreenSize, admin_profile, merged, new_uid
+
+__all__ = ["MediaOptions", "Simulator", "open_simulator"]
+
+_PASSWORD_BYTES = 12
+_BACKLOG = 512
+_GOODBYE = 0.5
+"""Seconds in which clients can be told of the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaOptions:
+    """What a media server is made from."""
+
+    desktop: LockedDesktop
+    size: tuple[int, int]
+    rate: int
+    codec: str
+    streams: tuple[str, ...]
+    timings: Timings
+    host: str
+    """The address that the front listens on; candidates are of its kind."""
+
+
+OpenMedia = Callable[[MediaOptions], AbstractAsyncContextManager[MediaServer]]
+
+
+class Simulator:
+    """A running server.  Ends with the `async with` block that opened it."""
+
+    def __init__(
+        self, room: Room, rest: Rest, desktop: Desktop, *, url: str, password: str, admin_password: str
+    ) -> None:
+        self.url = url
+        fixed = rest.members.fixed or {}
+        self.username = next(iter(fixed), "neko")
+        """Of the first member, with `members`; else any name will do."""
+        self.password = fixed[self.username].password if fixed else password
+        self.admin_password = next((m.password for m in fixed.values() if m.profile.is_admin), admin_password)
+        """Of the first admin among `members`; else it makes anybody an admin."""
+        self.desktop = desktop
+        """What `desktop=` was, or the default one (see `SmallDesktop`)."""
+        self.journal: Journal = room.journal
+        self.faults: Faults = room.faults
+        self._room = room
+        self._rest = rest
+
+    def __repr__(self) -> str:
+        return f"<Simulator {self.url}>"
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """The server's sessions by id, connected or not: look, don't change."""
+        return dict(self._room.sessions)
+
+    @property
+    def settings(self) -> RoomSettings:
+        return self._room.settings
+
+    @property
+    def host(self) -> str | None:
+        """The session id of the host."""
+        host = self._room.host
+        return None if host is None else host.id
+
+    @property
+    def screen_size(self) -> tuple[int, int]:
+        return self._room.screen.width, self._room.screen.height
+
+    @property
+    def held(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The keysyms and the buttons that are down."""
+        return self._room.desk.held
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """How often a message was dropped without a word, by "event: reason"."""
+        return dict(self._room.refused)
+
+    @property
+    def clipboard(self) -> str | None:
+        return self._room.desk.clipboard
+
+    def copy(self, text: str) -> None:
+        """A program on the desktop copies: the clipboard has `text`, and the host is told."""
+        self._room.desk.set_clipboard(text)
+
+    @asynccontextmanager
+    async def person(
+        self, name: str, *, admin: bool = False, profile: Profile | None = None
+    ) -> AsyncGenerator[Person, None]:
+        """A second client, in the room until the end of the block; then it logs out."""
+        room = self._room
+        if profile is None:
+            profile = admin_profile(name) if admin else Profile(name=name)
+        await trio.lowlevel.checkpoint()
+        session = room.create(f"{name}-{new_uid(5)}", profile)
+        person = Person(self._rest, session)
+        room.connect_socket(session, PersonSocket(person))
+        try:
+            yield person
+        finally:
+            if session.id in room.sessions:
+                room.delete(session.id)
+
+
+@asynccontextmanager
+async def open_simulator(
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    size: tuple[int, int] = (1280, 720),
+    rate: int = 25,
+    codec: str = "vp8",
+    desktop: Desktop | None = None,
+    members: Mapping[str, Member] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    password: str | None = None,
+    admin_password: str | None = None,
+    path_prefix: str = "",
+    cookie: Cookie | None = None,
+    ice_servers: tuple[Mapping[str, Any], ...] = (),
+    streams: tuple[str, ...] = ("main",),
+    touch: bool = False,
+    timings: Timings | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    media: OpenMedia | None = None,
+) -> AsyncGenerator[Simulator, None]:
+    """Serve until the end of the block; ready when it yields.
+
+    `size` in pixels, `rate` in Hz, `codec` "vp8" or "h264".  `host`: loopback unless told otherwise; `port` 0 takes a
+    free one.  Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
+    `members`: fixed members instead of "any name, the password decides".  `settings`: fields of the room's settings.
+    `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
+    `ssl_context` makes it https.
+
+    Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
+    once: clients see `system/disconnect "connection shutdown"` where there is time for it.
+    """
+    _check(size, path_prefix, settings)
+    shown = SmallDesktop(size) if desktop is None else desktop
+    locked = LockedDesktop(shown)
+    limits = Timings() if timings is None else timings
+    password = secrets.token_urlsafe(_PASSWORD_BYTES) if password is None else password
+    admin_password = secrets.token_urlsafe(_PASSWORD_BYTES) if admin_password is None else admin_password
+    options = MediaOptions(
+        desktop=locked, size=size, rate=rate, codec=codec, streams=streams, timings=limits, host=host
+    )
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    try:
+        open_media = _real_media if media is None else media
+        async with open_media(options) as media_server, open_services() as services:
+            room = Room(
+                desk=Desk(locked, size, release_after=limits.key_release, touch=touch),
+                screen=ScreenSize(*size, rate),
+                settings=merged(dict(settings or {}), RoomSettings()),
+                timings=limits,
+                journal=Journal(),
+                faults=Faults(),
+                background=services,
+                streams=streams,
+                ice_servers=tuple(dict(server) for server in ice_servers),
+                touch=touch,
+            )
+            room.faults.peers = lambda: [s.peer for s in room.sessions.values() if s.peer is not None]
+            dispatcher = Dispatcher(room, media_server)
+            rest = Rest(
+                room,
+                dispatcher,
+                Members(password, admin_password, members),
+                ROUTES,
+                screenshot=partial(_screenshot, room, locked),
+                cookie=cookie,
+                prefix=path_prefix,
+            )
+            front = Front(room, rest, dispatcher, ssl_context=ssl_context)
+            services.start_soon(room.desk.run)
+            services.start_soon(room.run_cursors)
+            services.start_soon(trio.serve_listeners, front.serve, listeners)
+            url = _url(host, listeners[0], path_prefix, secure=ssl_context is not None)
+            try:
+                yield Simulator(room, rest, shown, url=url, password=password, admin_password=admin_password)
+            finally:
+                room.shut_down()
+                with trio.move_on_after(_GOODBYE, shield=True):
+                    await front.wait_told()
+    finally:
+        for listener in listeners:
+            with trio.CancelScope(shield=True):
+                await listener.aclose()
+
+
+def _check(size: tuple[int, int], path_prefix: str, settings: Mapping[str, Any] | None) -> None:
+    if min(size) < 16 or size[0] % 8 or size[1] % 2:
+        raise InvalidInput("size: the width must be a multiple of 8, the height of 2, both at least 16")
+    if path_prefix and (not path_prefix.startswith("/") or path_prefix.endswith("/")):
+        raise InvalidInput('path_prefix must look like "/desk"')
+    unknown = set(settings or {}) - set(RoomSettings.__struct_fields__)
+    if unknown:
+        raise InvalidInput(f"no such setting: {', '.join(sorted(unknown))}")
+
+
+def _url(host: str, listener: trio.SocketListener, prefix: str, *, secure: bool) -> str:
+    address = listener.socket.getsockname()
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{shown}]" if ":" in shown else shown
+    return f"{'https' if secure else 'http'}://{shown}:{address[1]}{prefix}"
+
+
+def _screenshot(room: Room, desktop: LockedDesktop, quality: int) -> bytes:
+    """A JPEG of the screen as of now; in a worker thread."""
+    from PIL import Image
+
+    picture = desktop.picture(time.monotonic(), (room.screen.width, room.screen.height))
+    encoded = io.BytesIO()
+    Image.fromarray(picture.to_rgb()).save(encoded, "JPEG", quality=quality)
+    return encoded.getvalue()
+
+
+@asynccontextmanager
+async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None]:
+    from neko_trio.media.bridge import open_lease
+    from neko_trio.simulator._media import open_media
+
+    async with (
+        open_lease("simulator") as lease,
+        open_media(lease, options.desktop, options.size, options.rate, options.codec) as server,
+    ):
+        yield server
