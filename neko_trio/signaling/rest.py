@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import trio
 
 from neko_trio.errors import InvalidInput, LoginRefused, NekoError, NotNeko, ServerUnreachable
 from neko_trio.signaling.answers import Answer, read_json, refusal_message, unexpected
@@ -82,11 +83,15 @@ class Rest:
                 method, self._url.http_url(path), headers=headers, content=content
             ) as response:
                 body = bytearray()
-                # Raw: a compressed body that nobody asked for could grow a thousandfold.
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > max_body:
-                        raise NotNeko(f"{self._url}{path} answered with more than {max_body} bytes.", step=step)
+                with trio.CancelScope() as scope:
+                    # Raw: a compressed body that nobody asked for could grow a thousandfold.
+                    async for chunk in response.aiter_raw():
+                        body += chunk
+                        if len(body) > max_body:
+                            # Not break: that would leave the library's nested generators to the garbage collector.
+                            scope.cancel()
+                if len(body) > max_body:
+                    raise NotNeko(f"{self._url}{path} answered with more than {max_body} bytes.", step=step)
                 pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
                 return Answer(response.status_code, pairs, bytes(body))
         except (httpx2.ConnectError, httpx2.NetworkError) as error:
