@@ -70,7 +70,7 @@ def malformed_json(event: str | None = None) -> Iterator[None]:
         raise Malformed("text that is not Unicode", event=event) from None
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError) as error:
         reason = _ENUM_VALUE.sub("Invalid enum value", str(error))
-        raise Malformed(reason, event=event) from error
+        raise Malformed(reason, event=event) from None  # what was cut out would be in the cause
 
 
 @cache

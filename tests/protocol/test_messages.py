@@ -177,7 +177,16 @@ def test_malformed_names_the_event_and_never_a_value() -> None:
     with pytest.raises(Malformed) as caught:
         requests.decode('{"event":"signal/video","payload":{"selector":{"type":"hunter2"}}}')
     assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
     assert "hunter2" not in str(Malformed("x", event="e" * 200 + "hunter2"))
+
+
+def test_malformed_does_not_carry_the_text_it_was_made_from() -> None:
+    with pytest.raises(Malformed, match="not Unicode") as caught:
+        events.decode(b'{"event":"clipboard/updated","payload":{"text":"hunter2\xff"}}')
+    assert caught.value.__cause__ is None
+    with pytest.raises(Malformed, match=r"^control/host: has no payload$"):
+        events.decode('{"event":"control/host"}')
 
 
 def test_the_wire_forms_that_differ_from_the_python_ones() -> None:
