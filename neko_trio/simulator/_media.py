@@ -1,0 +1,353 @@
+"""The simulator's media, for its front on trio: pipelines that draw and encode, and the peers that watch them.
+
+See `_media_api` for what the front may ask. Trio here; asyncio only through a lease of the simulator's own thread,
+which is never the client's. Each pipeline has a thread more, which works only while someone watches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from neko_trio.media.bridge import Lease
+from neko_trio.media.mailbox import Mailbox
+from neko_trio.simulator._desktop import Desktop, LockedDesktop
+from neko_trio.simulator._encoder import EncodedFrame, Encoder
+from neko_trio.simulator._ice import LOOPBACK, candidate_addresses
+from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
+from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
+
+__all__ = ["DesktopFailed", "PeerLimits", "SimulatorMedia", "candidate_addresses", "open_media"]
+
+EVENTS_WAITING = 65_536
+"""What a peer may have to tell while trio is busy; the real server reads as fast as input comes."""
+CLOSE_LIMIT = 5.0
+"""Seconds that closing all peers may take."""
+
+
+class DesktopFailed(RuntimeError):
+    """The desktop's ``render`` raised, or what it returned cannot be encoded: the simulator cannot go on."""
+
+
+class _Pipeline:
+    """One stream: its encoder and who watches it. In the asyncio thread, except for ``deliver``."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._peers: set[OfferingPeer] = set()
+        self.encoder: Encoder
+
+    def deliver(self, frame: EncodedFrame) -> None:
+        """Encoder's thread."""
+        self._lease.post(self._fan_out, frame)
+
+    def _fan_out(self, frame: EncodedFrame) -> None:
+        self.encoder.delivered()
+        for peer in self._peers:
+            peer.offer_frame(frame)
+
+    def add(self, peer: OfferingPeer) -> None:
+        peer.watch()
+        self._peers.add(peer)
+        self.encoder.add_watcher()
+
+    def remove(self, peer: OfferingPeer) -> None:
+        self._peers.discard(peer)
+        self.encoder.remove_watcher()
+        peer.drop_frames()
+
+
+class _Watch:
+    """Which pipeline a peer watches, out of what has been said about it. In the asyncio thread."""
+
+    def __init__(self, peer: OfferingPeer, pipelines: dict[str, _Pipeline], *, disabled: bool, stream: str) -> None:
+        self._peer, self._pipelines = peer, pipelines
+        self.disabled, self.stream = disabled, stream
+        self.paused = self.ended = False
+        self._watched: _Pipeline | None = None
+
+    def select(self, stream: str) -> None:
+        if stream not in self._pipelines:
+            raise KeyError(stream)
+        self.stream = stream
+
+    def apply(self) -> None:
+        off = self.disabled or self.paused or self.ended
+        wanted = None if off else self._pipelines[self.stream]
+        if wanted is not self._watched:
+            if self._watched is not None:
+                self._watched.remove(self._peer)
+            if wanted is not None:
+                wanted.add(self._peer)
+            self._watched = wanted
+
+
+class _Events:
+    """Carries what a peer tells from the asyncio thread to its callbacks on the trio thread, in order."""
+
+    def __init__(self, callbacks: PeerCallbacks) -> None:
+        self._callbacks = callbacks
+        self._mailbox: Mailbox[Callable[[], None]] = Mailbox(lambda call: call(), EVENTS_WAITING)
+        self.watch: _Watch
+
+    def close(self) -> None:
+        """Call nobody any more. Trio thread."""
+        self._mailbox.close()
+
+    def offer(self, sdp: str) -> None:
+        self._mailbox.put(partial(self._callbacks.on_offer, sdp))
+
+    def candidate(self, text: str) -> None:
+        self._mailbox.put(partial(self._callbacks.on_candidate, LocalCandidate(text, "0", 0)))
+
+    def connected(self) -> None:
+        self._mailbox.put(self._callbacks.on_connected)
+
+    def data_channel_open(self) -> None:
+        self._mailbox.put(self._callbacks.on_data_channel_open)
+
+    def data(self, message: bytes) -> None:
+        self._mailbox.put(partial(self._callbacks.on_data, message))
+
+    def closed(self, reason: str) -> None:
+        self.watch.ended = True
+        self.watch.apply()
+        self._mailbox.put(partial(self._callbacks.on_closed, reason))
+
+
+class SimulatorPeer:
+    """A `_media_api.MediaPeer`. Made by `SimulatorMedia.new_peer`."""
+
+    def __init__(self, lease: Lease, peer: OfferingPeer, watch: _Watch, events: _Events) -> None:
+        self._lease, self._peer, self._watch, self._events = lease, peer, watch, events
+
+    async def answer(self, sdp: str) -> None:
+        """The client's answer. ``ValueError`` for what is none; the peer stays as it was."""
+        await self._lease.run(self._peer.answer, sdp)
+
+    async def create_offer(self, *, ice_restart: bool = False) -> str:
+        """An offer more on this connection; see `_media_api`."""
+        return await self._lease.run(self._peer.create_offer, ice_restart)
+
+    async def client_offer(self, sdp: str) -> str:
+        """Our answer to the client's offer. ``ValueError`` for what is none."""
+        return await self._lease.run(self._peer.client_offer, sdp)
+
+    async def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline_index: int | None) -> None:
+        """One candidate of the client, whatever its media line: all are bundled. ``ValueError`` for what is none."""
+        await self._lease.run(self._peer.add_candidate, candidate)
+
+    async def set_video(self, *, disabled: bool | None = None, stream: str | None = None) -> None:
+        """Watch or not, and which stream; ``None`` leaves as it is. In effect at the return; ``KeyError`` for an
+        unknown stream, and nothing changes."""
+        await self._lease.run(self._set_video, disabled, stream)
+
+    def _set_video(self, disabled: bool | None, stream: str | None) -> None:
+        if stream is not None:
+            self._watch.select(stream)
+        if disabled is not None:
+            self._watch.disabled = disabled
+        self._watch.apply()
+
+    async def set_audio(self, *, disabled: bool) -> None:
+        """Whether the desktop's silence is sent. In effect at the return."""
+        await self._lease.run(self._set_audio, disabled)
+
+    def _set_audio(self, disabled: bool) -> None:
+        self._peer.audio_disabled = disabled
+
+    def set_paused(self, paused: bool) -> None:
+        """Private mode: not a watcher while paused (server: ``Track.SetPaused`` removes the listener)."""
+        self._lease.post(self._set_paused, paused)
+
+    def _set_paused(self, paused: bool) -> None:
+        self._watch.paused = paused
+        self._watch.apply()
+
+    def set_silent(self, silent: bool) -> None:
+        """A fault: cut off from the network."""
+        self._lease.post(self._peer.set_silent, silent)
+
+    def send_data(self, message: bytes) -> None:
+        """On the data channel; dropped when that is not open."""
+        self._lease.post(self._peer.send_data, message)
+
+    def statistics(self) -> ServerPeerStatistics:
+        """What has been sent so far."""
+        video, audio = self._peer.video.counts, self._peer.audio.counts
+        return ServerPeerStatistics(
+            packets_sent=video.packets + audio.packets,
+            frames_sent=video.frames,
+            keyframes_sent=video.keyframes,
+            nacks_received=video.nacks,
+            packets_resent=video.resent,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connection; no callback any more. Idempotent. Cancelling ends the wait, not the closing."""
+        self._events.close()
+        await self._lease.run(self._aclose)
+
+    async def _aclose(self) -> None:
+        self._watch.ended = True
+        self._watch.apply()
+        await self._peer.aclose()
+
+
+class SimulatorMedia:
+    """A `_media_api.MediaServer`. Made by `open_media`."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        desktop: LockedDesktop,
+        *,
+        size: tuple[int, int],
+        rate: int,
+        codec: str,
+        streams: Sequence[str],
+        addresses: Sequence[str],
+        limits: PeerLimits,
+    ) -> None:
+        self._lease, self._codec, self._addresses, self._limits = lease, codec, tuple(addresses), limits
+        self._token = trio.lowlevel.current_trio_token()
+        self._scope = trio.CancelScope()
+        self._failure: Exception | None = None
+        self._peers: set[OfferingPeer] = set()  # asyncio thread
+        self._pipelines: dict[str, _Pipeline] = {}
+        for index, stream in enumerate(streams):
+            pipeline = self._pipelines[stream] = _Pipeline(lease)
+            pipeline.encoder = Encoder(
+                f"video-{stream}",
+                codec=codec,
+                size=_scaled(size, index),
+                rate=rate,
+                draw=desktop.picture,
+                deliver=pipeline.deliver,
+                failed=self._failed,
+            )
+
+    @property
+    def streams(self) -> Sequence[str]:
+        """The ids of the video pipelines, best first."""
+        return tuple(self._pipelines)
+
+    @property
+    def watchers(self) -> int:
+        """How many peers watch now, all streams together."""
+        return sum(pipeline.encoder.watchers for pipeline in self._pipelines.values())
+
+    @property
+    def frames_total(self) -> int:
+        """Frames encoded so far, all streams together."""
+        return sum(pipeline.encoder.frames_total for pipeline in self._pipelines.values())
+
+    async def new_peer(
+        self, callbacks: PeerCallbacks, *, video_disabled: bool, stream: str, audio_disabled: bool
+    ) -> SimulatorPeer:
+        """A new peer connection; see `_media_api`. ``KeyError`` for an unknown stream, ``OSError`` when none of the
+        addresses can be bound."""
+        if stream not in self._pipelines:
+            raise KeyError(stream)
+        events = _Events(callbacks)
+        return await self._lease.run(self._new_peer, events, video_disabled, stream, audio_disabled)
+
+    async def _new_peer(
+        self, events: _Events, video_disabled: bool, stream: str, audio_disabled: bool
+    ) -> SimulatorPeer:
+        peer = OfferingPeer(
+            codec=self._codec,
+            addresses=self._addresses,
+            limits=self._limits,
+            events=events,
+            audio_disabled=audio_disabled,
+            forget=self._peers.discard,
+        )
+        self._peers.add(peer)
+        watch = events.watch = _Watch(peer, self._pipelines, disabled=video_disabled, stream=stream)
+        made = SimulatorPeer(self._lease, peer, watch, events)
+        try:
+            watch.apply()
+            await peer.open()
+        except BaseException:
+            await made._aclose()
+            raise
+        return made
+
+    async def resize(self, size: tuple[int, int], rate: int) -> None:
+        """Another screen size (pixels) and rate (Hz); running streams go on with a keyframe of that size."""
+        for index, pipeline in enumerate(self._pipelines.values()):
+            pipeline.encoder.resize(_scaled(size, index), rate)
+        await trio.lowlevel.checkpoint()
+
+    def _failed(self, error: Exception) -> None:
+        """Encoder's thread."""
+        try:
+            self._token.run_sync_soon(self._fail, error)
+        except trio.RunFinishedError:
+            return  # nobody is left to be told
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._scope.cancel()
+
+    async def _close(self) -> None:
+        for pipeline in self._pipelines.values():
+            pipeline.encoder.end()
+        await self._lease.run(self._close_peers)
+        for pipeline in self._pipelines.values():
+            await trio.to_thread.run_sync(pipeline.encoder.join, limiter=trio.CapacityLimiter(1))
+
+    async def _close_peers(self) -> None:
+        for peer in list(self._peers):
+            await peer.aclose()
+
+
+@asynccontextmanager
+async def open_media(
+    lease: Lease,
+    desktop: Desktop,
+    size: tuple[int, int] = (1280, 720),
+    rate: int = 25,
+    codec: str = "vp8",
+    *,
+    streams: Sequence[str] = ("main",),
+    addresses: Sequence[str] = LOOPBACK,
+    limits: PeerLimits | None = None,
+) -> AsyncIterator[SimulatorMedia]:
+    """The simulator's media as long as the block lasts; then every peer is closed and every thread ended.
+
+    ``lease`` is one of the simulator's asyncio thread. ``desktop`` is drawn at most ``rate`` times a second; give the
+    `LockedDesktop` that input goes to as well. ``streams`` are pipelines of the full size, of half, a quarter, …, each
+    drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at
+    (see `candidate_addresses`).
+
+    ``ValueError`` for an unknown codec. When ``desktop.render`` raises, the block is cancelled and `DesktopFailed`
+    comes out, from that error.
+    """
+    locked = desktop if isinstance(desktop, LockedDesktop) else LockedDesktop(desktop)
+    media = SimulatorMedia(
+        lease,
+        locked,
+        size=size,
+        rate=rate,
+        codec=codec,
+        streams=streams,
+        addresses=addresses,
+        limits=limits or PeerLimits(),
+    )
+    try:
+        with media._scope:
+            yield media
+    finally:
+        with trio.move_on_after(CLOSE_LIMIT, shield=True):
+            await media._close()
+    if media._failure is not None:
+        raise DesktopFailed(f"drawing the desktop failed: {media._failure}") from media._failure
+
+
+def _scaled(size: tuple[int, int], index: int) -> tuple[int, int]:
+    return max(size[0] >> index, 2), max(size[1] >> index, 2)

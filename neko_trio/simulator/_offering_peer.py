@@ -1,0 +1,402 @@
+"""One peer connection of the simulator, as the real server's (pion): it offers, trickles, sends, ends by itself.
+
+Built from aiortc's DTLS and SCTP over an ICE agent of our own (`_ice`), with session descriptions of our own (`_sdp`):
+the real server's offer cannot be had from ``RTCPeerConnection``, which codes, decodes and chooses by itself.
+Everything here runs in the simulator's asyncio thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import aioice
+from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
+from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
+from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket
+
+from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, hear_rtcp, send_srtp, stop_dtls
+from neko_trio.simulator._encoder import EncodedFrame
+from neko_trio.simulator._ice import ServerAgent
+from neko_trio.simulator._rtp_packets import payloader_for
+from neko_trio.simulator._rtp_sender import RtpSender
+from neko_trio.simulator._sdp import (
+    AUDIO_PAYLOAD_TYPE,
+    PAYLOAD_TYPES,
+    Description,
+    RemoteDescription,
+    read_description,
+)
+
+__all__ = ["OfferingPeer", "PeerEvents", "PeerLimits"]
+
+logger = logging.getLogger("neko_trio.simulator")
+
+FRAMES_WAITING = 8
+"""Frames that may wait for one peer; with more it goes on at the next keyframe."""
+OPUS_SILENCE = b"\xf8\xff\xfe"
+"""20 ms of silence (RFC 6716, a CELT frame without content)."""
+OPUS_TICKS = 960
+REPORT_INTERVAL = 1.0
+"""Seconds between sender reports (pion's report interceptor)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLimits:
+    """How long the server is patient, in seconds (neko-protocol.md §3.7)."""
+
+    connect: float = 10.0
+    """From the answer, or from an offer with ICE restart, to the connection."""
+    silence: float = 5.0
+    """Without a packet from the client."""
+
+
+class PeerEvents(Protocol):
+    """What a peer tells, in the asyncio thread; see `_media_api.PeerCallbacks`."""
+
+    def offer(self, sdp: str) -> None: ...
+    def candidate(self, text: str) -> None: ...
+    def connected(self) -> None: ...
+    def data_channel_open(self) -> None: ...
+    def data(self, message: bytes) -> None: ...
+    def closed(self, reason: str) -> None: ...
+
+
+class _Path(DtlsCarrier):
+    """The way to the client: an ICE agent, which a restart exchanges under DTLS."""
+
+    def __init__(self, agent: ServerAgent) -> None:
+        self.agent = agent
+
+    @property
+    def role(self) -> str:
+        return "controlling" if self.agent.ice_controlling else "controlled"
+
+    async def receive(self) -> bytes:
+        while True:
+            agent = self.agent
+            try:
+                return await agent.recv()
+            except ConnectionError:
+                if agent is self.agent:
+                    raise
+
+    async def send(self, datagram: bytes) -> None:
+        await self.agent.send(datagram)
+
+    async def exchange(self, agent: ServerAgent) -> None:
+        old, self.agent = self.agent, agent
+        await old.close()
+
+
+class OfferingPeer:
+    """Made by `open`; ended by `aclose`, by the client or by the limits."""
+
+    def __init__(
+        self,
+        *,
+        codec: str,
+        addresses: Sequence[str],
+        limits: PeerLimits,
+        events: PeerEvents,
+        audio_disabled: bool,
+        forget: Callable[[OfferingPeer], object],
+    ) -> None:
+        self._codec, self._addresses, self._limits, self._events = codec, addresses, limits, events
+        self._forget = forget
+        self.audio_disabled = audio_disabled
+        self.video = RtpSender(PAYLOAD_TYPES[codec])
+        self.audio = RtpSender(AUDIO_PAYLOAD_TYPE)
+        self.connected = False
+        self._payloader = payloader_for(codec)
+        self._path = _Path(ServerAgent(keep_alive=min(2.0, limits.silence / 2.5)))
+        self._restarted: ServerAgent | None = None
+        self._dtls = self._path.dtls()
+        self._sctp = RTCSctpTransport(self._dtls)
+        self._channel: RTCDataChannel | None = None
+        self._session = secrets.randbits(62)
+        self._version = int(time.time())
+        self._remote: RemoteDescription | None = None
+        self._remote_sdp = ""
+        self._frames: asyncio.Queue[EncodedFrame] = asyncio.Queue(FRAMES_WAITING)
+        self._keyframe_awaited = True
+        self._halted = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting: asyncio.TimerHandle | None = None
+        self._listening: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._closing: asyncio.Task[None] | None = None
+
+    # descriptions
+
+    async def open(self) -> None:
+        """Gather, and tell the first candidates, the offer, and one candidate more. ``OSError`` when no address
+        can be bound."""
+        await self._path.agent.open_sockets(self._addresses, self._tell_candidate)
+        self._events.offer(self._description(self._path.agent).offer())
+        await self._path.agent.open_reflexive(self._tell_candidate)
+
+    def _tell_candidate(self, candidate: aioice.Candidate) -> None:
+        self._events.candidate(f"candidate:{_text(candidate, self._path.agent)}")
+
+    def _description(self, agent: ServerAgent) -> Description:
+        fingerprints = self._dtls.getLocalParameters().fingerprints
+        return Description(
+            session=self._session,
+            version=self._version,
+            codec=self._codec,
+            audio_ssrc=self.audio.ssrc,
+            video_ssrc=self.video.ssrc,
+            fingerprint=next(each.value for each in fingerprints if each.algorithm == "sha-256"),
+            ufrag=agent.local_username,
+            password=agent.local_password,
+        )
+
+    async def create_offer(self, ice_restart: bool) -> str:
+        """An offer more; with ``ice_restart`` media stop and a new agent waits for the answer, not for ever."""
+        self._version += 1
+        agent = self._path.agent
+        written: list[aioice.Candidate] = []
+        if ice_restart:
+            if self._restarted is not None:
+                await self._restarted.close()
+            agent = self._restarted = ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5))
+            await agent.open_sockets(self._addresses, written.append)
+            self._halted = True
+            self._limit_connecting()
+        offer = self._description(agent)
+        texts = [_text(each, agent, component) for each in written for component in (1, 2)]
+        return offer.offer(after=self._remote_sdp if self._remote else None, candidates=texts)
+
+    async def answer(self, sdp: str) -> None:
+        """The client's answer. ``ValueError`` for what is none."""
+        remote = read_description(sdp)
+        first = self._remote is None
+        self._remote, self._remote_sdp = remote, sdp
+        agent = self._restarted or self._path.agent
+        if first or self._restarted is not None:
+            agent.remote_username, agent.remote_password = remote.ufrag, remote.password
+        for candidate in remote.candidates:
+            self._add(candidate)
+        if first:
+            self._limit_connecting()
+            self._start(self._connect(remote))
+        elif self._restarted is not None:
+            self._start(self._reconnect(self._restarted))
+
+    async def client_offer(self, sdp: str) -> str:
+        """The client's own offer; returns our answer. ``ValueError`` for what is none."""
+        remote = read_description(sdp)
+        self._version += 1
+        return self._description(self._path.agent).answer(remote, dtls_server=self._acts_as_server())
+
+    async def add_candidate(self, candidate: str) -> None:
+        """One candidate of the client. ``ValueError`` for what is none; "" is the end of candidates."""
+        text = candidate.strip().removeprefix("a=").removeprefix("candidate:")
+        if text:
+            self._add(text)
+
+    def _add(self, text: str) -> None:
+        candidate = aioice.Candidate.from_sdp(text)
+        if candidate.transport.lower() == "udp" and candidate.component == 1:
+            (self._restarted or self._path.agent).add_remote(candidate)
+
+    def _acts_as_server(self) -> bool:
+        return self._remote is None or self._remote.setup != "passive"
+
+    # the connection
+
+    async def _connect(self, remote: RemoteDescription) -> None:
+        try:
+            await self._path.agent.connect()
+        except ConnectionError:
+            return  # closed meanwhile
+        (be_dtls_server if self._acts_as_server() else be_dtls_client)(self._dtls)
+        self._dtls.on("statechange", self._dtls_changed)
+        fingerprints = [RTCDtlsFingerprint(algorithm, value) for algorithm, value in remote.fingerprints]
+        await self._dtls.start(RTCDtlsParameters(fingerprints=fingerprints))
+        if self._dtls.state != "connected":
+            return  # said by _dtls_changed
+        self.connected = True
+        self._cancel_limit()
+        self._listen()
+        hear_rtcp(self._dtls, self.video.ssrc, self._on_rtcp)
+        self._events.connected()
+        self._start(self._send_video())
+        self._start(self._send_reports())
+        if remote.takes("audio"):
+            self._start(self._send_audio())
+        if remote.sctp_port is not None:
+            self._open_channel()
+            await self._sctp.start(RTCSctpCapabilities(maxMessageSize=remote.max_message_size), remote.sctp_port)
+
+    async def _reconnect(self, agent: ServerAgent) -> None:
+        try:
+            await agent.connect()
+        except ConnectionError:
+            return  # closed meanwhile
+        self._restarted = None
+        await self._path.exchange(agent)
+        self._cancel_limit()
+        self._halted = False
+        self._keyframe_awaited = True
+
+    def _dtls_changed(self) -> None:
+        if self._dtls.state == "failed":
+            self.end("DTLS failed")
+        elif self._dtls.state == "closed":
+            self.end("closed by the client")
+
+    def _limit_connecting(self) -> None:
+        self._cancel_limit()
+        loop = asyncio.get_running_loop()
+        self._connecting = loop.call_later(self._limits.connect, self.end, "not connected in time")
+
+    def _cancel_limit(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+
+    def _listen(self) -> None:
+        """Look again when silence would have lasted too long, as far as is known now."""
+        loop = asyncio.get_running_loop()
+        if (due := self._path.agent.last_heard + self._limits.silence) <= loop.time():
+            self.end("nothing heard of the client")
+        else:
+            self._listening = loop.call_at(due, self._listen)
+
+    # media
+
+    def watch(self) -> None:
+        """Added as a watcher: nothing is sent before a keyframe."""
+        self._keyframe_awaited = True
+
+    def offer_frame(self, frame: EncodedFrame) -> None:
+        """The pipeline has made a frame. Lost, keyframe or not, while the connection is not up."""
+        if self._keyframe_awaited and not frame.keyframe:
+            return
+        self._keyframe_awaited = False
+        if not self.connected or self._halted or self._ended or self._remote is None or not self._remote.takes("video"):
+            return
+        try:
+            self._frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self._keyframe_awaited = True
+
+    def drop_frames(self) -> None:
+        """No watcher any more: what waits is not sent either."""
+        while not self._frames.empty():
+            self._frames.get_nowait()
+
+    async def _send_video(self) -> None:
+        while True:
+            frame = await self._frames.get()
+            payloads = self._payloader.payloads(frame.data)
+            await self._send_all(self.video.frame(payloads, frame.duration, keyframe=frame.keyframe))
+
+    async def _send_audio(self) -> None:
+        """A silent desktop: an Opus frame every 20 ms while audio is on."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if not self.audio_disabled and not self._halted:
+                await self._send_all(self.audio.frame([OPUS_SILENCE], OPUS_TICKS))
+            due = max(due + 0.02, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    async def _send_reports(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL)
+            reports = [sender.report(time.time()) for sender in (self.video, self.audio) if sender.counts.packets]
+            await self._send_all(reports)
+
+    async def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
+            await self._send_all(self.video.again(packet.lost))
+
+    async def _send_all(self, packets: list[bytes]) -> None:
+        try:
+            for packet in packets:
+                await send_srtp(self._dtls, packet)
+        except ConnectionError:
+            return  # the connection is going down, and says so itself
+
+    # data
+
+    def _open_channel(self) -> None:
+        channel = self._channel = RTCDataChannel(self._sctp, RTCDataChannelParameters(label="data"))
+        channel.on("open", self._events.data_channel_open)
+        channel.on("message", self._on_message)
+
+    def _on_message(self, message: bytes | str) -> None:
+        if isinstance(message, bytes):  # text is ignored, as the real server does
+            self._events.data(message)
+
+    def send_data(self, message: bytes) -> None:
+        """On the data channel; dropped when that is not open."""
+        if self._channel is not None and self._channel.readyState == "open":
+            self._channel.send(message)
+
+    def set_silent(self, silent: bool) -> None:
+        """Cut off from the network, or joined to it again."""
+        self._path.agent.silent = silent
+
+    # the end
+
+    def end(self, reason: str) -> None:
+        """The peer ends by itself; tells why, once."""
+        if not self._ended:
+            self._ended = True
+            self._events.closed(reason)
+            self._close_soon()
+
+    async def aclose(self) -> None:
+        """Close the connection; the client gets a DTLS close. Cancelling only ends the wait."""
+        self._ended = True
+        await asyncio.shield(self._close_soon())
+
+    def _close_soon(self) -> asyncio.Task[None]:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        return self._closing
+
+    async def _close(self) -> None:
+        self.connected = False
+        self._cancel_limit()
+        if self._listening is not None:
+            self._listening.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._dtls.remove_all_listeners()
+        await self._sctp.stop()
+        await stop_dtls(self._dtls)
+        if self._restarted is not None:
+            await self._restarted.close()
+        await self._path.agent.close()
+        self._forget(self)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a peer of the simulator failed", exc_info=error)
+            self.end(f"failed: {type(error).__name__}")
+
+
+def _text(candidate: aioice.Candidate, agent: ServerAgent, component: int = 1) -> str:
+    """As pion spells it: the component asked for, and the user name fragment behind."""
+    words = candidate.to_sdp().split(" ")
+    words[1] = str(component)
+    return f"{' '.join(words)} ufrag {agent.local_username}"
