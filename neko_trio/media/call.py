@@ -35,8 +35,6 @@ class Call(Generic[T]):
         """Set before ``ended``; ``None`` then means that the thread ended first."""
         self.cancel_asked = False
         self.task: asyncio.Task[None] | None = None
-        self.on_settled: Callable[[], object] | None = None
-        """Called in the asyncio thread when the outcome is there: an ending loop waits for it."""
         self._cancelled = False
 
     @property
@@ -89,8 +87,6 @@ class Call(Generic[T]):
     def _settle(self, result: outcome.Outcome[T]) -> None:
         self.outcome = result
         self._notify(self.ended.set)
-        if self.on_settled is not None:
-            self.on_settled()
 
     def _on_lost(self) -> None:
         self.ended.set()

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -195,7 +195,7 @@ class Portal:
             self._run_until_stopped()
             with self._lock:
                 self._ended = True  # from here on no call enters, and a new lease gets a new thread
-            self._finish(serving)
+            self._finish()
         finally:
             workers.shutdown(wait=False, cancel_futures=True)  # a stuck resolver must not hold the thread
             loop.close()
@@ -219,11 +219,8 @@ class Portal:
             self._cause = self._cause or error
             logger.exception("the loop of %s died", self.thread.name)
 
-    def _finish(self, serving: asyncio.Task[None]) -> None:
-        """Cancel every call and task once and run the loop until all have ended, at most ``GRACE`` seconds.
-
-        The portal goes last: trio may have entered a call that has not reached the loop yet.
-        """
+    def _finish(self) -> None:
+        """Cancel every call and task once and run the loop until all have ended, at most ``GRACE`` seconds."""
         loop, deadline = self.loop, time.monotonic() + GRACE
         while any(map(_not_begun, asyncio.all_tasks(loop))) and time.monotonic() < deadline:
             loop.call_soon(loop.stop)  # one turn: a task cancelled before its first step would settle nothing
@@ -231,12 +228,9 @@ class Portal:
         with self._lock:
             calls = list(self._calls)
         for call in calls:
-            call.on_settled = loop.stop
             call.cancel()
-        for task in asyncio.all_tasks(loop) - {call.task for call in calls} - {serving}:
+        for task in asyncio.all_tasks(loop) - {call.task for call in calls}:
             task.cancel()
-        self._run_until_done(deadline, calls, serving)
-        serving.cancel()
         self._run_until_done(deadline)
         if not asyncio.all_tasks(loop):
             loop.create_task(loop.shutdown_asyncgens(), name="shutdown_asyncgens")
@@ -244,15 +238,10 @@ class Portal:
         for task in asyncio.all_tasks(loop):
             logger.error("%s ended over a task that ignored its cancellation: %r", self.thread.name, task)
 
-    def _run_until_done(
-        self, deadline: float, calls: Sequence[Call[Any]] = (), spared: asyncio.Task[None] | None = None
-    ) -> None:
-        """Run the loop until ``calls`` have settled and no task is left but ``spared``, or until ``deadline``."""
+    def _run_until_done(self, deadline: float) -> None:
+        """Run the loop until no task is left, or until ``deadline``."""
         loop = self.loop
-        while (seconds := deadline - time.monotonic()) > 0:
-            left = asyncio.all_tasks(loop) - {spared}
-            if not left and all(call.outcome is not None for call in calls):
-                return
+        while (left := asyncio.all_tasks(loop)) and (seconds := deadline - time.monotonic()) > 0:
             timer = loop.call_later(seconds, loop.stop)
             for task in left:
                 task.add_done_callback(lambda _: loop.stop())

@@ -137,12 +137,14 @@ async def test_cancels_once_and_a_late_value_is_returned() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(caller)
             await witness.begun.wait()
+            owners = len(await lease.run(asyncio.all_tasks))
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await ignored.wait()
                 for _ in range(5):  # the loop goes on turning, and nothing cancels again
                     await lease.run(_turns)
                 assert values == []  # the call waits for the real end
+                assert len(await lease.run(asyncio.all_tasks)) == owners  # and the portal still owns the work
                 assert go_on is not None
                 lease.post(go_on.set)
         assert values == ["late"]

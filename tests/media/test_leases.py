@@ -105,6 +105,28 @@ async def test_a_call_that_was_cancelled_when_the_loop_died_raises_cancelled() -
         assert scope.cancelled_caught
 
 
+async def test_a_cleanup_that_runs_when_the_loop_dies_is_not_cancelled_again() -> None:
+    async with bridge.open_lease() as lease:
+        witness = Witness()
+
+        async def work() -> None:
+            witness.begin()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                asyncio.get_running_loop().stop()
+                await _turns()
+                witness.cleaned_up = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease.run, work)
+            await witness.begun.wait()
+            nursery.cancel_scope.cancel()
+        assert witness.cleaned_up
+        with pytest.raises(MediaThreadLost):
+            await lease.wait_lost()
+
+
 async def test_the_cause_of_a_death_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     def die() -> None:
         raise SystemExit("somebody's idea of an exit")
