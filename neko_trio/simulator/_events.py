@@ -240,7 +240,10 @@ class Dispatcher:
         before, session.peer = session.peer, peer
         if before is not None:
             before.close()
-        await peer.make(self.media, stream=peer.video_id or room.streams[0])
+        try:
+            await peer.make(self.media, stream=peer.video_id or room.streams[0])
+        except OSError as failure:
+            raise RoomError("no peer connection") from failure
         if not known:
             raise RoomError("webrtc stream not found")
 

@@ -42,7 +42,8 @@ class SimulatedPeer:
     # What the client asks
 
     async def make(self, media: MediaServer, *, stream: str) -> None:
-        """Creates the connection; returns when it gathers.  The offer goes out when it is there."""
+        """Creates the connection; returns when it gathers.  The offer goes out when it is there.
+        Raises `OSError` when no socket can be had: candidates may have come, no offer will."""
         try:
             self.media = await media.new_peer(
                 self._callbacks(),

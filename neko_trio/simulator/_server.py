@@ -2,6 +2,7 @@
 
 import io
 import secrets
+import socket
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -47,8 +48,8 @@ class MediaOptions:
     codec: str
     streams: tuple[str, ...]
     timings: Timings
-    host: str
-    """The address that the front listens on; candidates are of its kind."""
+    addresses: tuple[str, ...]
+    """IP addresses at which peers are reached."""
 
 
 OpenMedia = Callable[[MediaOptions], AbstractAsyncContextManager[MediaServer]]
@@ -150,6 +151,7 @@ async def open_simulator(
     cookie: Cookie | None = None,
     ice_servers: tuple[Mapping[str, Any], ...] = (),
     streams: tuple[str, ...] = ("main",),
+    addresses: tuple[str, ...] | None = None,
     touch: bool = False,
     timings: Timings | None = None,
     ssl_context: ssl.SSLContext | None = None,
@@ -158,7 +160,8 @@ async def open_simulator(
     """Serve until the end of the block; ready when it yields.
 
     `size` in pixels, `rate` in Hz, `codec` "vp8" or "h264".  `host`: loopback unless told otherwise; `port` 0 takes a
-    free one.  Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
+    free one.  `addresses`: the IP addresses of its ICE candidates, by default those it listens on.
+    Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
     `members`: fixed members instead of "any name, the password decides".  `settings`: fields of the room's settings.
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
     `ssl_context` makes it https.
@@ -172,11 +175,17 @@ async def open_simulator(
     limits = Timings() if timings is None else timings
     password = secrets.token_urlsafe(_PASSWORD_BYTES) if password is None else password
     admin_password = secrets.token_urlsafe(_PASSWORD_BYTES) if admin_password is None else admin_password
-    options = MediaOptions(
-        desktop=locked, size=size, rate=rate, codec=codec, streams=streams, timings=limits, host=host
-    )
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
     try:
+        options = MediaOptions(
+            desktop=locked,
+            size=size,
+            rate=rate,
+            codec=codec,
+            streams=streams,
+            timings=limits,
+            addresses=_own_addresses(listeners) if addresses is None else addresses,
+        )
         open_media = _real_media if media is None else media
         async with open_media(options) as media_server, open_services() as services:
             room = Room(
@@ -246,13 +255,48 @@ def _screenshot(room: Room, desktop: LockedDesktop, quality: int) -> bytes:
     return encoded.getvalue()
 
 
+def _own_addresses(listeners: list[trio.SocketListener]) -> tuple[str, ...]:
+    """What the listeners are bound to; for "every address" loopback and the one that routes outwards."""
+    found: dict[str, None] = {}
+    for listener in listeners:
+        address = listener.socket.getsockname()[0]
+        if address in ("0.0.0.0", "::"):
+            outwards = _routed_address(listener.socket.family)
+            found.update(dict.fromkeys(("127.0.0.1" if address == "0.0.0.0" else "::1", *outwards)))
+        else:
+            found[address] = None
+    return tuple(found)
+
+
+def _routed_address(family: int) -> tuple[str, ...]:
+    """The local address the system would send from.  Connecting a UDP socket sends nothing (RFC 5737, RFC 3849)."""
+    remote = ("192.0.2.1", 9) if family == socket.AF_INET else ("2001:db8::1", 9)
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(remote)
+        except OSError:
+            return ()
+        return (str(probe.getsockname()[0]),)
+
+
 @asynccontextmanager
 async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None]:
     from neko_trio.media.bridge import open_lease
     from neko_trio.simulator._media import open_media
+    from neko_trio.simulator._offering_peer import PeerLimits
 
+    limits = PeerLimits(connect=options.timings.connect_limit, silence=options.timings.silence_limit)
     async with (
         open_lease("simulator") as lease,
-        open_media(lease, options.desktop, options.size, options.rate, options.codec) as server,
+        open_media(
+            lease,
+            options.desktop,
+            size=options.size,
+            rate=options.rate,
+            codec=options.codec,
+            streams=options.streams,
+            addresses=options.addresses,
+            limits=limits,
+        ) as server,
     ):
         yield server
