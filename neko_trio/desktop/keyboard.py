@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from neko_trio._ports.inputs import InputPort
-from neko_trio.desktop.keys import held_around, keys_of, text_keys, text_plans
+from neko_trio.desktop.keys import held_around, keys_of, spare_keys, text_keys, text_plans
 from neko_trio.errors import InvalidInput, NekoError
 from neko_trio.protocol.data_channel import KeyDown, KeyUp
 
@@ -41,7 +41,7 @@ class Keyboard:
 
     def __init__(self, inputs: InputPort) -> None:
         self._inputs = inputs
-        self._foreign: set[int] = set()
+        self._foreign: frozenset[str] = frozenset()
         self.spare_keycodes: int | None = SPARE_KEYCODES
         """How many different characters outside the US layout may be typed in this session, ``None`` for any number.
 
@@ -52,11 +52,11 @@ class Keyboard:
     async def type(self, text: str) -> None:
         """Type a text; a line break is Return, a tab is Tab.
 
-        Characters of a US keyboard are typed as a person types them, with Shift where it is needed; for others see
-        :attr:`spare_keycodes`. Cancelled, it stops between two characters with no key down.
+        Characters are typed as a person types them, with Shift where it is needed; for those that a US keyboard does
+        not have see :attr:`spare_keycodes`. Cancelled, it stops between two characters with no key down.
         """
         keys = text_keys(text)
-        foreign = {keysym for keysym, _shift in keys if 0x7F < keysym < 0xFF00 or keysym > 0xFFFF} | self._foreign
+        foreign = self._foreign | spare_keys(text)
         if self.spare_keycodes is not None and len(foreign) > self.spare_keycodes:
             raise InvalidInput(
                 f"The text brings the characters outside the US layout to {len(foreign)} in this session; a server "

@@ -6,14 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from neko_trio.errors import InvalidInput
+from neko_trio.protocol import Malformed
 from neko_trio.protocol.data_channel import ClientMessage, KeyDown, KeyUp
-from neko_trio.protocol.keysyms import char_needs_shift, keysym_of_char, keysym_of_name
+from neko_trio.protocol.keysyms import char_needs_shift, char_of_keysym, keysym_of_char, keysym_of_name
 
 SHIFT = 0xFFE1
 """Keysym of the left Shift key."""
 
 _SHIFTS = frozenset({SHIFT, 0xFFE2})
-_CONTROL_CHARACTERS = {"\n": 0xFF0D, "\r": 0xFF0D, "\t": 0xFF09, "\b": 0xFF08, "\x1b": 0xFF1B, "\x7f": 0xFFFF}
+_WITH_SHIFT = str.maketrans(
+    "abcdefghijklmnopqrstuvwxyz`1234567890-=[]\\;',./", 'ABCDEFGHIJKLMNOPQRSTUVWXYZ~!@#$%^&*()_+{}|:"<>?'
+)
 
 
 def keys_of(combination: str) -> tuple[int, ...]:
@@ -21,25 +24,40 @@ def keys_of(combination: str) -> tuple[int, ...]:
 
     Parts are separated by ``+``; each is a single character or a key's name (X.Org's, or a common alias, in any case).
     The plus key is ``plus``, or the last ``+`` of ``"ctrl++"``. Letters in a combination are the keys, whatever their
-    case, as in "Ctrl+S"; a letter alone is the character. What needs Shift on a US keyboard gets it.
+    case, as in "Ctrl+S"; a letter alone is the character. What needs Shift gets it.
+
+    The server looks for the key that gives the keysym under the modifiers held (``lib/xorg.c``); hence with Shift the
+    keysym is the one that the key of a US keyboard gives with Shift: ``"shift+1"`` is Shift and ``exclam``.
     Raises :class:`~neko_trio.errors.InvalidInput` for what is no key.
     """
     parts = _split(combination)
     keysyms: list[int] = []
     for part in parts:
-        character = part if len(part) == 1 else None
-        if character is not None and len(parts) > 1:
-            lower = character.lower()
-            character = lower if len(lower) == 1 else character
-        keysym = _keysym_of_character(character) if character is not None else _keysym_of_name(part, combination)
-        if character is None and 0x20 < keysym < 0x7F and len(part) > 1:
-            character = chr(keysym)  # "plus", "question": the name of a character that may need Shift
-        if character is not None and char_needs_shift(character) and not _SHIFTS.intersection(keysyms):
-            keysyms.append(SHIFT)
+        keysym = _keysym_of_name(part.lower() if len(part) == 1 < len(parts) else part, combination)
+        character = char_of_keysym(keysym)
+        if character is not None:
+            if _SHIFTS.intersection(keysyms):
+                keysym = keysym_of_char(character.translate(_WITH_SHIFT))
+            elif needs_shift(character):
+                keysyms.append(SHIFT)
         if keysym in keysyms:
             raise InvalidInput(f"The combination {combination!r} names a key twice.")
         keysyms.append(keysym)
     return tuple(keysyms)
+
+
+def needs_shift(character: str) -> bool:
+    """Whether Shift must be held for a character to arrive as it is.
+
+    Upper case beyond the US layout needs it too: the server binds both cases to one spare key (``lib/xorg.c``), where
+    the plain key gives the small letter.
+    """
+    return char_needs_shift(character) or (not character.isascii() and character.isupper())
+
+
+def spare_keys(text: str) -> frozenset[str]:
+    """The characters of ``text`` for which a server with a US layout needs a spare keycode; both cases share one."""
+    return frozenset(char.lower() for char in text if not char.isascii())
 
 
 def modifiers_of(keys: str | Iterable[str]) -> tuple[int, ...]:
@@ -65,7 +83,7 @@ def text_keys(text: str) -> list[tuple[int, bool]]:
     """
     if not isinstance(text, str):
         raise InvalidInput(f"Text to type is a str, not {type(text).__name__}.")
-    return [(_keysym_of_character(char), char_needs_shift(char)) for char in re.sub(r"\r\n?", "\n", text)]
+    return [(_keysym_of_character(char), needs_shift(char)) for char in re.sub(r"\r\n?", "\n", text)]
 
 
 def text_plans(keys: Sequence[tuple[int, bool]], size: int) -> Iterator[list[ClientMessage]]:
@@ -73,10 +91,10 @@ def text_plans(keys: Sequence[tuple[int, bool]], size: int) -> Iterator[list[Cli
     for start in range(0, len(keys), size):
         plan: list[ClientMessage] = []
         shifted = False
-        for keysym, needs_shift in keys[start : start + size]:
-            if needs_shift is not shifted:
-                plan.append(KeyDown(SHIFT) if needs_shift else KeyUp(SHIFT))
-                shifted = needs_shift
+        for keysym, with_shift in keys[start : start + size]:
+            if with_shift is not shifted:
+                plan.append(KeyDown(SHIFT) if with_shift else KeyUp(SHIFT))
+                shifted = with_shift
             plan += (KeyDown(keysym), KeyUp(keysym))
         if shifted:
             plan.append(KeyUp(SHIFT))
@@ -102,17 +120,15 @@ def _split(combination: str) -> list[str]:
 def _keysym_of_name(name: str, combination: str) -> int:
     try:
         return keysym_of_name(name)
-    except (KeyError, ValueError):
+    except Malformed as error:
         raise InvalidInput(
-            f"{name!r} in {combination!r} is no key that is known.",
+            f"{name!r} in {combination!r} cannot be pressed: {error.reason}.",
             hint="Use X.Org's names (Return, Page_Up, F5) or common ones (enter, pageup, ctrl).",
         ) from None
 
 
 def _keysym_of_character(char: str) -> int:
-    if char in _CONTROL_CHARACTERS:
-        return _CONTROL_CHARACTERS[char]
-    code = ord(char)
-    if code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000:
-        raise InvalidInput(f"No key types the character U+{code:04X}.", hint="Take it out of the text.")
-    return keysym_of_char(char)
+    try:
+        return keysym_of_char(char)
+    except Malformed as error:
+        raise InvalidInput(f"The text cannot be typed: {error.reason}.", hint="Take that character out.") from None
