@@ -1,0 +1,82 @@
+"""The options that several commands share, and what comes out of a connected session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from neko_trio.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from neko_trio import Frame, Session
+
+Url = Annotated[str | None, Parameter(env_var="NEKO_URL", help="The server's base URL, http or https.")]
+Username = Annotated[str | None, Parameter(env_var="NEKO_USERNAME", help="Who to log in as.")]
+Password = Annotated[
+    str | None, Parameter(env_var="NEKO_PASSWORD", show_default=False, help="Safer in the environment: NEKO_PASSWORD.")
+]
+Token = Annotated[
+    str | None, Parameter(env_var="NEKO_TOKEN", show_default=False, help="Use this token instead of logging in.")
+]
+Stream = Annotated[str | None, Parameter(help="Id of the video stream; the server's default if not given.")]
+Timeout = Annotated[float, Parameter(help="Seconds until the desktop must be connected, and then until its picture.")]
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object on stdout and nothing else.")]
+
+
+def session_at(
+    url: str | None,
+    username: str | None,
+    password: str | None,
+    token: str | None,
+    *,
+    stream: str | None = None,
+    timeout: float = 9,
+) -> AbstractAsyncContextManager[Session]:
+    """``open_session`` with the options of a command; says which of them are missing."""
+    import neko_trio
+
+    if url is None:
+        raise InvalidInput("No URL was given.", hint="Name the server, or set NEKO_URL.")
+    if password is None and token is None:
+        raise InvalidInput("No password was given.", hint="Use --password or --token, or set NEKO_PASSWORD.")
+    return neko_trio.open_session(
+        url,
+        username=username or "neko-trio" if token is None else None,
+        password=password if token is None else None,
+        token=token,
+        stream=stream,
+        connect_timeout=timeout,
+    )
+
+
+async def first_frame(session: Session, seconds: float) -> Frame:
+    """The first picture, within ``seconds``; raises :class:`VideoStalled`."""
+    import trio
+
+    from neko_trio.errors import VideoStalled
+
+    with trio.move_on_after(seconds):
+        return await session.screen.frame()
+    error = VideoStalled(
+        f"Connected, but no picture came within {seconds:g} s.",
+        hint="Look at the server's log for its video pipeline; a private mode switched on meanwhile pauses it too.",
+        step="first_frame",
+    )
+    error.timeline = session.timeline
+    raise error
+
+
+def report(url: str, session: Session, frame: Frame) -> dict[str, Any]:
+    """What ``connect --json`` prints."""
+    peer = session.statistics().peer
+    pair = peer.candidate_pair if peer is not None else None
+    return {
+        "url": url,
+        "timeline": session.timeline.to_dict(),
+        "frame": {"width": frame.size[0], "height": frame.size[1]},
+        "codec": peer.codec if peer is not None else None,
+        "candidate_pair": pair.to_dict() if pair is not None else None,
+    }

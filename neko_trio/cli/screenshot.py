@@ -1,0 +1,33 @@
+"""``neko-trio screenshot``: one picture of a desktop, in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from neko_trio.cli.app import conclude
+from neko_trio.cli.options import Json, Password, Stream, Timeout, Token, Url, Username, first_frame, report, session_at
+
+
+def screenshot(
+    url: Url = None,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", help="Where to; .png or .jpg.")] = Path("screenshot.png"),
+    username: Username = None,
+    password: Password = None,
+    token: Token = None,
+    stream: Stream = None,
+    timeout: Timeout = 9,
+    json: Json = False,
+) -> int:
+    """Connect, wait for the first frame, save it."""
+
+    async def work() -> dict[str, Any]:
+        async with session_at(url, username, password, token, stream=stream, timeout=timeout) as session:
+            frame = await first_frame(session, timeout)
+            await frame.save(output)
+            return {**report(str(url), session, frame), "screenshot": str(output.absolute())}
+
+    return conclude(work, as_json=json, show=lambda result: print(result["screenshot"]))

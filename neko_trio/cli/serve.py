@@ -1,0 +1,47 @@
+"""``neko-trio serve``: the embedded server, until interrupted."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from neko_trio.cli.app import conclude
+from neko_trio.cli.options import Json
+
+
+def serve(
+    *,
+    port: Annotated[int, Parameter(help="TCP port; 0 takes a free one.")] = 0,
+    host: Annotated[str, Parameter(help="Address to listen at. Anything but loopback lets others in.")] = "127.0.0.1",
+    width: Annotated[int, Parameter(help="Width of the desktop in pixels, a multiple of 8.")] = 1280,
+    height: Annotated[int, Parameter(help="Height of the desktop in pixels.")] = 720,
+    rate: Annotated[int, Parameter(help="Frames per second.")] = 25,
+    codec: Literal["vp8", "h264"] = "vp8",
+    json: Json = False,
+) -> int:
+    """Run the embedded Neko v3 server. Its passwords are random, and printed once it is ready."""
+
+    async def work() -> dict[str, object]:
+        import trio
+
+        from neko_trio.simulator import open_simulator
+
+        opened = open_simulator(port=port, host=host, size=(width, height), rate=rate, codec=codec)
+        async with opened as simulator:
+            ready = {
+                "url": simulator.url,
+                "username": simulator.username,
+                "password": simulator.password,
+                "admin_password": simulator.admin_password,
+            }
+            if json:
+                print(json_module.dumps(ready), flush=True)
+            else:
+                for name, value in ready.items():
+                    print(f"{name.replace('_', ' '):<15} {value}", flush=True)
+            await trio.sleep_forever()
+        raise AssertionError("sleep_forever returned")
+
+    return conclude(work, as_json=False, show=lambda _result: None)

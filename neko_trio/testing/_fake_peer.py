@@ -1,0 +1,207 @@
+"""A peer connection in trio alone: every step is a checkpoint, takes as long as told, and can be made to fail."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import trio
+
+from neko_trio.errors import InputInDoubt, SessionClosed
+from neko_trio.protocol import data_channel
+from neko_trio.protocol.candidates import Candidate, parse_candidate
+
+if TYPE_CHECKING:
+    from neko_trio.media.frames import Frame
+    from neko_trio.media.peer_api import PeerSetup, PeerStatistics
+
+ANSWER = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=fake answer\r\nt=0 0\r\n"
+
+
+class FakePeer:
+    """Implements :class:`~neko_trio.media.peer_api.Peer`. Made by :class:`FakeMedia`, one for each offer.
+
+    ``calls`` lists the names of the calls in order. The data channel answers pings as the server does.
+    """
+
+    def __init__(self, media: FakeMedia, setup: PeerSetup) -> None:
+        self._media = media
+        self.setup = setup
+        self.calls: list[str] = []
+        self.candidates: list[Candidate] = []
+        """Remote candidates, in the order they were handed over."""
+        self.inputs: list[data_channel.ClientMessage] = []
+        """What was sent on the data channel, decoded, pings left out."""
+        self.closed = False
+        self._connected = trio.Event()
+        self._channel_open = trio.Event()
+        self._ended = trio.Event()
+        self._reason = ""
+
+    async def _step(self, name: str) -> None:
+        if self.closed:
+            raise SessionClosed("This fake peer was closed.")
+        self.calls.append(name)
+        await trio.sleep(self._media.delays.get(name, 0))
+        failure = self._media.failures.get(name)
+        if failure is not None:
+            raise failure
+
+    async def set_remote_description(self) -> None:
+        """Take the offer as it is."""
+        await self._step("set_remote_description")
+        self.setup.timeline.mark("remote_description_set")
+
+    async def set_local_description(self) -> str:
+        """An answer that says that it is none."""
+        await self._step("set_local_description")
+        self.setup.timeline.mark("local_description_set")
+        return ANSWER
+
+    def start_checks(self) -> None:
+        """Note it; a local candidate is trickled right away."""
+        self.calls.append("start_checks")
+        self.setup.timeline.mark("answer_sent")
+        self.setup.on_candidate("candidate:1 1 udp 2130706431 192.0.2.7 40000 typ host")
+
+    async def add_candidate(self, candidate: str, sdp_mid: str | None, sdp_mline_index: int | None) -> None:
+        """Keep the candidate; garbage is refused as the real peer does."""
+        await trio.lowlevel.checkpoint()
+        if candidate:
+            self.candidates.append(parse_candidate(candidate))
+
+    async def wait_connected(self) -> None:
+        """Connected as soon as the step's delay is over."""
+        await self._step("wait_connected")
+        for mark in ("ice_connected", "connected"):
+            self.setup.timeline.mark(mark)
+        self._connected.set()
+        if self._media.data_channel:
+            self._channel_open.set()
+
+    async def wait_ended(self) -> str:
+        """Until :meth:`end` or :meth:`aclose`."""
+        await self._ended.wait()
+        return self._reason
+
+    async def wait_data_channel(self) -> None:
+        """Open at ``connected``, unless ``FakeMedia(data_channel=False)``."""
+        await self._channel_open.wait()
+        self.setup.timeline.mark("data_channel_open")
+
+    @property
+    def data_channel_open(self) -> bool:
+        """Whether input may go this way."""
+        return self._channel_open.is_set() and not self.closed and not self._ended.is_set()
+
+    async def send_data(self, messages: Sequence[bytes]) -> None:
+        """Take all messages in one step, answer pings in order."""
+        await trio.lowlevel.checkpoint()
+        if not self.data_channel_open:
+            raise InputInDoubt("The fake data channel is not open.")
+        for message in map(data_channel.decode_client, messages):
+            if isinstance(message, data_channel.Ping):
+                pong = data_channel.Pong(timestamp=message.timestamp, server_timestamp=message.timestamp)
+                self.setup.on_data(data_channel.encode_server(pong))
+            else:
+                self.inputs.append(message)
+
+    async def renegotiate(self, sdp: str) -> str:
+        """Answer again."""
+        await self._step("renegotiate")
+        return ANSWER
+
+    def statistics(self) -> PeerStatistics:
+        """All zero but the codec."""
+        from neko_trio.media.peer_api import PeerStatistics
+
+        return PeerStatistics(codec="VP8")
+
+    async def aclose(self) -> None:
+        """Close; a checkpoint, and done even when cancelled."""
+        if not self.closed:
+            self.closed = True
+            self.calls.append("aclose")
+            self._media.open_peers.discard(self)
+            self._reason = self._reason or "it was closed"
+            self._ended.set()
+        await trio.lowlevel.checkpoint()
+
+    # -- what a test does to it
+
+    def show(self, frame: Frame) -> None:
+        """Deliver a picture."""
+        for mark in ("first_packet", "first_frame"):
+            self.setup.timeline.mark(mark)
+        self.setup.slot.put(frame)
+
+    def end(self, reason: str) -> None:
+        """Die, as after a loss of the network."""
+        self._reason = reason
+        self._ended.set()
+
+
+class FakeMedia:
+    """Where :class:`FakePeer` comes from: pass it as ``media=``. For virtual time, and for failures on request.
+
+    ``delays`` (seconds by step name) and ``failures`` (an exception by step name) apply to every peer; the step names
+    are those of the methods of ``Peer``. ``peers`` lists all that were made, ``open_peers`` those not closed.
+    """
+
+    real_time = False
+
+    def __init__(
+        self,
+        *,
+        delays: dict[str, float] | None = None,
+        failures: dict[str, Exception] | None = None,
+        data_channel: bool = True,
+    ) -> None:
+        self.delays = delays or {}
+        self.failures = failures or {}
+        self.data_channel = data_channel
+        self.peers: list[FakePeer] = []
+        self.open_peers: set[FakePeer] = set()
+        self.leases = 0
+        """Leases open now."""
+        self.lost = trio.Event()
+        """Set it to let the media thread die."""
+
+    async def prepare(self) -> None:
+        """Nothing to import."""
+        await trio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def open_lease(self) -> AsyncIterator[Any]:
+        """A lease of nothing."""
+        self.leases += 1
+        try:
+            await trio.lowlevel.checkpoint()
+            yield SimpleNamespace(wait_lost=self._wait_lost, background_failures=SimpleNamespace(total=0))
+        finally:
+            self.leases -= 1
+
+    async def _wait_lost(self) -> NoReturn:
+        from neko_trio.errors import MediaThreadLost
+
+        await self.lost.wait()
+        raise MediaThreadLost("The fake media thread was lost.")
+
+    @asynccontextmanager
+    async def open_peer_connection(self, setup: PeerSetup) -> AsyncIterator[FakePeer]:
+        """A new peer for one offer."""
+        peer = FakePeer(self, setup)
+        self.peers.append(peer)
+        self.open_peers.add(peer)
+        try:
+            await peer._step("open_peer_connection")
+            setup.timeline.mark("peer_created")
+            yield peer
+        finally:
+            with trio.CancelScope(shield=True):  # one checkpoint, no wait
+                await peer.aclose()
+
+
+__all__ = ["ANSWER", "FakeMedia", "FakePeer"]

@@ -1,0 +1,67 @@
+"""Cancel a scenario after each of its task steps, one deterministic trio run for each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+import trio.testing
+from trio._core import _run  # the seed hook that trio's own determinism test uses; there is no public one
+
+__all__ = ["cancel_at_every_step"]
+
+
+class _CancelAt(trio.abc.Instrument):
+    """Cancels ``scope`` when the run's task step number ``step``, counted from when the scope is set, has ended."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._seen = step, 0
+        self.fired = False
+        self.scope: trio.CancelScope | None = None
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self.scope is None:
+            return
+        if self._seen == self._step:
+            self.fired = True
+            self.scope.cancel(reason=f"sweep, step {self._step}")
+        self._seen += 1
+
+
+def cancel_at_every_step(
+    scenario: Callable[[], Awaitable[object]],
+    check: Callable[[], object],
+    *,
+    limit: int = 5000,
+    every: int = 1,
+) -> int:
+    """Run ``scenario`` once for each of its task steps, cancelled after that step; return how many there were.
+
+    Each run is a ``trio.run`` of its own, with a seeded scheduler and a mock clock that jumps: no thread and no socket
+    may be involved. ``check`` is called after each and raises when something was left behind. ``every`` takes only
+    each n-th step. Raises :class:`AssertionError` when the scenario has more than ``limit`` steps, and what the
+    scenario itself raises: being cancelled must not surface as anything but ``Cancelled``.
+    """
+    flag, state = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
+    setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010 - declared Final, and made to be set by tests
+    try:
+        for step in range(0, limit, every):
+            probe = _CancelAt(step)
+
+            async def main(probe: _CancelAt = probe) -> None:
+                with trio.CancelScope() as scope:
+                    probe.scope = scope
+                    try:
+                        await scenario()
+                    finally:
+                        probe.scope = None
+
+            _run._r.seed(0)
+            trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[probe])
+            check()
+            if not probe.fired:
+                return step
+        raise AssertionError(f"the scenario did not end within {limit} steps")
+    finally:
+        setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", flag)  # noqa: B010 - see above
+        _run._r.setstate(state)
