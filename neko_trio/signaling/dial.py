@@ -12,7 +12,7 @@ import trio
 from neko_trio.errors import NekoError, ServerUnreachable
 from neko_trio.signaling.url import ServerUrl
 
-__all__ = ["close_now", "connect_failure", "open_stream", "tls_context"]
+__all__ = ["Connection", "connect_failure", "open_stream", "tls_context"]
 
 Connection = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -49,18 +49,12 @@ async def open_stream(
         tls = trio.SSLStream(tcp, context, server_hostname=url.tls_name, https_compatible=True)
         await tls.do_handshake()
     except (OSError, trio.BrokenResourceError) as error:
-        await close_now(tcp)
+        tcp.socket.close()
         raise connect_failure(url, error, step="dial") from None
     except BaseException:
-        await close_now(tcp)
+        tcp.socket.close()
         raise
     return tls, address
-
-
-async def close_now(stream: trio.abc.AsyncResource) -> None:
-    """Close without a goodbye, in no time, and also when the caller is cancelled."""
-    with trio.CancelScope(shield=True):
-        await trio.aclose_forcefully(stream)
 
 
 async def _open_tcp(url: ServerUrl, addresses: Sequence[str] | None) -> trio.SocketStream:

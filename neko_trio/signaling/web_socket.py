@@ -18,7 +18,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from neko_trio.errors import InvalidInput, NekoError, NetworkError, NotNeko, ServerUnreachable
 from neko_trio.signaling.answers import unexpected
 from neko_trio.signaling.credential import Credential
-from neko_trio.signaling.dial import close_now, open_stream
+from neko_trio.signaling.dial import open_stream
 from neko_trio.signaling.upgrade import Refused, UpgradeStream
 from neko_trio.signaling.url import ServerUrl
 
@@ -109,7 +109,7 @@ class WebSocket:
                     self._tasks.when_ended(scope.cancel)
                     await self._connection.aclose(code)
             finally:
-                await self._tasks.close()
+                self._tasks.close()
         else:
             await trio.lowlevel.checkpoint()
 
@@ -137,7 +137,8 @@ class _Tasks:
     """The socket's two tasks, the library's reader and our writer.
 
     They are shielded, so that the caller's cancellation does not reach them before the goodbye is said, and they raise
-    nothing: what the reader died of is kept in ``failure``. When the reader ends, so do the stream and the writer.
+    nothing: what the reader died of is kept in ``failure``. When the reader ends, so does the stream,
+    and with it whatever the writer waits for.
     """
 
     def __init__(self, nursery: trio.Nursery, stream: UpgradeStream) -> None:
@@ -175,19 +176,18 @@ class _Tasks:
             self._ended = True
             for call in self._on_end:
                 call()
-            self._writer_scope.cancel()
-            await close_now(self._stream)
+            self._stream.close()
 
     @trio.lowlevel.enable_ki_protection
     async def _write(self, writer: Callable[[], Awaitable[None]]) -> None:
         with self._writer_scope:
             await writer()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End both tasks and the stream, now."""
         self._scope.cancel()
         self._writer_scope.cancel()
-        await close_now(self._stream)
+        self._stream.close()
 
 
 @asynccontextmanager
@@ -220,16 +220,17 @@ async def open_web_socket(
                     yield socket
                 finally:
                     await socket.aclose()
-            except BaseException as caught:  # noqa: BLE001  raised again below, outside the nursery, which would group it
-                error = caught
+            except BaseException as caught:
+                error = caught  # the very one: the nursery makes copies of groups
+                raise
             finally:
-                await tasks.close()
+                tasks.close()
     except BaseExceptionGroup as group:
-        # The tasks raise nothing: this is a Ctrl-C that came while the nursery closed.
-        interrupt = group.exceptions[0]
-        interrupt.__context__ = error
-        error = interrupt
+        # The tasks raise nothing: this is the body's error, and perhaps a Ctrl-C that came while the nursery closed.
+        if error is None or len(group.exceptions) > 1:
+            error = group.exceptions[-1]
     if error is not None:
+        # Out here, so that the nursery's group does not become its context.
         try:
             raise error
         finally:

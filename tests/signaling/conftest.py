@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -57,11 +58,8 @@ async def _serve(handler: Handler, *, tls: ssl.SSLContext | None = None, wait: b
             idle = trio.Event()
             await trio.aclose_forcefully(stream)
 
-    async def listen(*, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-        await trio.serve_tcp(handle, 0, host="127.0.0.1", task_status=task_status)
-
     async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(listen)
+        (listener,) = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
         served.url = replace(served.url, port=listener.socket.getsockname()[1])
         yield served
         if wait:
