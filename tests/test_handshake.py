@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -228,11 +230,11 @@ async def test_garbage_messages_are_skipped_and_counted(autojump_clock: MockCloc
 # -- what cannot work says why, in time
 
 
-async def fails(server: ScriptedServer, media: FakeMedia | None = None, **options: object) -> Exception:
+async def fails(server: ScriptedServer, media: FakeMedia | None = None, **options: Any) -> Exception:
     """Try to connect; return the error. It is one error, bare, and nothing is left."""
     media = media or FakeMedia()
     try:
-        async with open_scripted_session(server, media, **options):  # type: ignore[arg-type]
+        async with open_scripted_session(server, media, **options):
             pytest.fail("connected")
     except Exception as error:  # noqa: BLE001 - returned to be looked at
         failure = error
@@ -330,7 +332,7 @@ async def test_what_init_says_is_told_before_anything_is_asked(
     autojump_clock: MockClock,
     server: ScriptedServer,
     init: events.SystemInit,
-    options: dict[str, object],
+    options: dict[str, Any],
     kind: type[Exception],
     said: str,
 ) -> None:

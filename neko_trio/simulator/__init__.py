@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from neko_trio.simulator._journal import Journal, JournalEntry
     from neko_trio.simulator._person import Person, PersonRefused
+    from neko_trio.simulator._process import SimulatorProcess, open_simulator_process
     from neko_trio.simulator._rest import Cookie
     from neko_trio.simulator._room import Timings
     from neko_trio.simulator._server import Simulator, open_simulator
@@ -53,10 +54,12 @@ __all__ = [
     "RoomSettings",
     "ScreenResized",
     "Simulator",
+    "SimulatorProcess",
     "SmallDesktop",
     "Timings",
     "Touched",
     "open_simulator",
+    "open_simulator_process",
     "read_frame_code",
 ]
 
@@ -77,6 +80,7 @@ _HOMES = {
     ),
     "_journal": ("Journal", "JournalEntry"),
     "_person": ("Person", "PersonRefused"),
+    "_process": ("SimulatorProcess", "open_simulator_process"),
     "_rest": ("Cookie",),
     "_room": ("Timings",),
     "_server": ("Simulator", "open_simulator"),
