@@ -91,7 +91,9 @@ class Picture:
         return picture
 
     def to_frame(self) -> av.VideoFrame:
-        """A frame for PyAV that shares this picture's memory: done with before the picture changes again."""
+        """A frame for PyAV that may share this picture's memory: done with before the picture changes again."""
+        if self.height % 4:  # PyAV 18 takes such a buffer for one that is two lines shorter
+            return av.VideoFrame.from_ndarray(self.buffer, format="yuv420p")
         return av.VideoFrame.from_numpy_buffer(self.buffer, format="yuv420p")
 
     def to_rgb(self) -> Bytes2D:
