@@ -11,14 +11,21 @@ from neko_trio.cli.app import conclude
 from neko_trio.cli.options import Json, first_frame, report
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from neko_trio import Frame, Session
+    from neko_trio.simulator import SmallDesktop
+
+    Box = tuple[int, int, int, int]
+    Pixels = NDArray[np.int16]
 
 TEXT = "Hello from neko-trio! Typed by a program, seen by a program."
 PATIENCE = 5.0
 """Seconds that the picture may take to show what was done."""
 
-TOLERANCE = 6.0
-"""Mean difference per colour value (of 255) up to which two pictures of the same thing differ by their encoding."""
+CHANGE = 40
+"""Difference of a colour value (of 255) from which a pixel counts as changed by the input, not by encoding."""
 
 
 def demo(
@@ -68,49 +75,63 @@ async def _act(session: Session, first: Frame, say: Any) -> Frame:
     from time import perf_counter
 
     from neko_trio.simulator import SmallDesktop
-    from neko_trio.simulator._input_events import ButtonDown, ButtonUp, KeyDown
+    from neko_trio.simulator._input_events import ButtonDown, ButtonUp, KeyDown, PointerMoved
 
     # The same program, here: what it shows after the same input is what the picture must show.
     expected = SmallDesktop(first.screen_size)
     x, y, width, height = expected.click_button
     async with session.control():
         say("Became host. Typing …")
+        before = _look(expected, expected.text_area)
+        for character in TEXT:
+            expected.on_input(KeyDown(ord(character), character))
         started = perf_counter()
         await session.keyboard.type(TEXT)
         await session.flush()
         typed = perf_counter()
-        for character in TEXT:
-            expected.on_input(KeyDown(ord(character), character))
-        frame = await _until_shown(session, expected, expected.text_area)
+        frame = await _until_shown(session, before, _look(expected, expected.text_area), expected.text_area)
         say(
             f"  {len(TEXT)} characters: confirmed by the server after {(typed - started) * 1000:.1f} ms, "
             f"in the picture after {(frame.arrived - started) * 1000:.1f} ms"
         )
+        middle = x + width // 2, y + height // 2
+        expected.on_input(PointerMoved(*middle))
+        before = _look(expected, expected.click_button)
+        expected.on_input(ButtonDown(1, *middle))
+        expected.on_input(ButtonUp(1, *middle))
         started = perf_counter()
-        await session.mouse.click(x + width // 2, y + height // 2)
-        expected.on_input(ButtonDown(1, x + width // 2, y + height // 2))
-        expected.on_input(ButtonUp(1, x + width // 2, y + height // 2))
-        frame = await _until_shown(session, expected, expected.click_button)
+        await session.mouse.click(*middle)
+        frame = await _until_shown(session, before, _look(expected, expected.click_button), expected.click_button)
         say(f"  one click: in the picture after {(frame.arrived - started) * 1000:.1f} ms")
     return frame
 
 
-async def _until_shown(session: Session, expected: Any, box: tuple[int, int, int, int]) -> Frame:
-    """The first frame whose ``box`` looks like that of ``expected``."""
+def _look(desktop: SmallDesktop, box: Box) -> Pixels:
+    """What the desktop shows in ``box`` now: (height, width, 3) int16 RGB."""
     import time
 
+    import numpy as np
+
+    x, y, width, height = box
+    return desktop.render(time.monotonic()).to_rgb()[y : y + height, x : x + width].astype(np.int16)
+
+
+async def _until_shown(session: Session, before: Pixels, after: Pixels, box: Box) -> Frame:
+    """The first frame that shows in ``box`` what the input made of it, judged by the pixels that it changed."""
     import numpy as np
     import trio
 
     from neko_trio.errors import VideoStalled
 
     x, y, width, height = box
-    part = (x, y, x + width, y + height)
+    changed = np.abs(after - before).max(axis=2) > CHANGE
+    assert changed.any(), "input that changes nothing cannot be seen"
     with trio.move_on_after(PATIENCE):
         async with session.screen.frames() as frames:
             async for frame in frames:
-                wanted = expected.render(time.monotonic()).to_rgb()[y : y + height, x : x + width]
-                seen = frame.crop(part).to_ndarray()
-                if np.abs(wanted.astype(np.int16) - seen).mean() < TOLERANCE:
+                seen = frame.crop((x, y, x + width, y + height)).to_ndarray().astype(np.int16)
+                to_after = np.abs(seen - after)[changed].mean()
+                to_before = np.abs(seen - before)[changed].mean()
+                if to_after < to_before / 3:
                     return frame
     raise VideoStalled(f"The picture did not show the input within {PATIENCE:g} s.", step="demo")
