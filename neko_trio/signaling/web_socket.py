@@ -63,6 +63,7 @@ class WebSocket:
         self._tasks = tasks
         self._closing = False
         self._to_writer, self._outgoing = trio.open_memory_channel[_Outgoing](0)
+        self._written = trio.Event()
         self.remote_address: tuple[str, int] = address
         """The server's address and port, as connected."""
 
@@ -107,6 +108,9 @@ class WebSocket:
             try:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE) as scope:
                     self._tasks.when_ended(scope.cancel)
+                    # What a sender handed over goes first, also when that sender was cancelled since.
+                    self._to_writer.close()
+                    await self._written.wait()
                     await self._connection.aclose(code)
             finally:
                 self._tasks.close()
@@ -125,6 +129,7 @@ class WebSocket:
                     continue  # item.sent says so
                 finally:
                     item.done.set()
+        self._written.set()
 
     def _ended(self) -> SocketEnded:
         reason = self._connection.closed

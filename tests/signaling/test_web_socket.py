@@ -321,6 +321,36 @@ async def test_a_send_cancelled_in_mid_frame_is_finished(serve: Serve, server_si
     assert codes == [1000]
 
 
+async def test_texts_of_one_send_arrive_whole_though_it_is_cancelled_and_the_socket_left(
+    serve: Serve, server_side: Side
+) -> None:
+    """A release of held keys must not be cut by the goodbye."""
+    got: list[int] = []
+    codes: list[int] = []
+
+    async def handler(stream: AnyStream) -> None:
+        side = server_side(stream)
+        await side.accept()
+        size = 0
+        while isinstance(event := await side.event(), TextMessage):
+            size += len(event.data)
+            if event.message_finished:
+                got.append(size)
+                size = 0
+        assert isinstance(event, CloseConnection)
+        codes.append(event.code)
+        await side.send(event.response())
+
+    sizes = [5_000_000, 1, 2, 3]
+    async with serve(handler) as served, open_web_socket(served.url, TOKEN) as socket, trio.open_nursery() as nursery:
+        nursery.start_soon(socket.send, *("x" * size for size in sizes))
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert got == sizes
+    assert codes == [1000]
+
+
 async def test_a_send_cancelled_before_its_turn_is_not_sent(serve: Serve, server_side: Side) -> None:
     record = Record(server_side)
     async with serve(record) as served, open_web_socket(served.url, TOKEN) as socket:
