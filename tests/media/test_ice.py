@@ -1,0 +1,443 @@
+"""The ICE agent against agents that behave as servers do: full, lite, deaf, stubborn, and absent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TypeVar, cast
+
+import aioice
+import pytest
+from aioice import stun
+
+from neko_trio.media import ice, ice_candidates, ice_gathering
+from neko_trio.media.aiortc_private import IceAgentBase, StunMessage, StunProtocol
+from neko_trio.media.bridge import open_lease
+from neko_trio.media.ice import IceAgent
+from neko_trio.media.ice_gathering import IceServerAddress, bind_socket
+from neko_trio.media.stun_protocol import AgentSocket
+from neko_trio.protocol.ice_servers import parse_ice_url
+from neko_trio.testing._leaks import leak_check
+
+T = TypeVar("T")
+pytestmark = pytest.mark.real_time
+
+
+async def in_loop(scenario: Callable[[], Awaitable[T]]) -> T:
+    """Run an asyncio scenario in a leased thread, and let it leave nothing."""
+    async with open_lease("media") as lease:
+        with leak_check():
+            return await lease.run(scenario)
+
+
+class Server(IceAgentBase):
+    """A full agent that offers: it controls, on loopback, with aioice's own pace or ours."""
+
+    role_unsettled = False  # what AgentSocket asks its agent
+
+    def __init__(self, protocol: Callable[[IceAgentBase], StunProtocol] = StunProtocol) -> None:
+        super().__init__(ice_controlling=True)
+        self._make = protocol
+        self.requests: list[StunMessage] = []
+
+    async def gather_candidates(self) -> None:
+        self.begin_gathering()
+        protocol = await bind_socket("127.0.0.1", lambda: self._make(self))
+        self.sockets.append(protocol)
+        self.own_candidates.append(protocol.local_candidate)
+        self.end_gathering()
+
+    def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        self.requests.append(message)
+        super().request_received(message, addr, protocol)
+
+
+class DropsFirst(Server):
+    """As pion: a request that makes it change its role is used up by that."""
+
+    def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        if self.ice_controlling and "ICE-CONTROLLING" in message.attributes:
+            self.switch_role(ice_controlling=False)
+            return
+        super().request_received(message, addr, protocol)
+
+
+class Deaf(AgentSocket):
+    """Ignores error responses, as pion did before it resolved role conflicts."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[object, ...]) -> None:
+        if isinstance(data, bytes) and data[:2] == b"\x01\x11":  # a binding error response
+            return
+        super().datagram_received(data, addr)
+
+
+class Stubborn(Server):
+    """Never gives the role up, and answers nobody who claims it."""
+
+    def __init__(self) -> None:
+        super().__init__(Deaf)
+
+    def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        if "ICE-CONTROLLING" not in message.attributes:
+            super().request_received(message, addr, protocol)
+
+
+def make_agent(
+    told: list[aioice.Candidate] | None = None,
+    *,
+    server_address: str | None = "127.0.0.1",
+    relay_only: bool = False,
+    take_control: bool = True,
+) -> IceAgent:
+    agent = IceAgent(
+        on_candidate=(told if told is not None else []).append,
+        server_address=server_address,
+        relay_only=relay_only,
+        take_control=take_control,
+    )
+    agent.servers_complete()
+    return agent
+
+
+def introduce(agent: IceAgent, server: aioice.Connection) -> None:
+    """Exchange what offer and answer carry, except candidates."""
+    agent.remote_username, agent.remote_password = server.local_username, server.local_password
+    server.remote_username, server.remote_password = agent.local_username, agent.local_password
+
+
+async def handshake(agent: IceAgent, server: Server) -> float:
+    """Connect the two; how long it took, in seconds."""
+    await server.gather_candidates()
+    await agent.gather_candidates()
+    introduce(agent, server)
+    for candidate in server.local_candidates:
+        agent.accept_remote(candidate)
+    for candidate in agent.local_candidates:
+        await server.add_remote_candidate(candidate)
+    began = perf_counter()
+    agent.start_checks()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(agent.connect())
+        tasks.create_task(server.connect())
+    took = perf_counter() - began
+    await agent.send(b"\x16from the agent")
+    assert await server.recv() == b"\x16from the agent"
+    await server.send(b"\x16from the server")
+    assert await agent.recv() == b"\x16from the server"
+    return took
+
+
+@pytest.mark.parametrize("take_control", [True, False])
+async def test_connects_with_a_full_agent(take_control: bool) -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(take_control=take_control), Server()
+        took = await handshake(agent, server)
+        assert agent.ice_controlling is take_control
+        assert server.ice_controlling is not take_control
+        assert not agent.role_given_back
+        assert took < ice.CONFLICT_LIMIT
+        assert (agent.packets_sent, agent.packets_received) == (1, 1)
+        assert agent.checks_received > 0
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_the_request_that_changes_the_role_may_be_dropped() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(), DropsFirst()
+        took = await handshake(agent, server)
+        assert agent.ice_controlling
+        assert took < 0.045, "the first retransmission, after 50 ms, was needed"
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_a_server_that_ignores_role_conflicts_gets_its_role_back() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(), Stubborn()
+        took = await handshake(agent, server)
+        assert agent.role_given_back
+        assert not agent.ice_controlling
+        assert server.ice_controlling
+        assert ice.CONFLICT_LIMIT <= took < 1
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_a_lite_server_is_controlled_by_us() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(take_control=False), Server()
+        server.ice_controlling = False
+        agent.remote_is_lite = True
+        agent.ice_controlling = True  # as aiortc sets it for a lite offer
+        await handshake(agent, server)
+        assert agent.ice_controlling
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_no_check_leaves_before_start_checks() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(), Server()
+        await server.gather_candidates()
+        await agent.gather_candidates()
+        introduce(agent, server)
+        agent.accept_remote(server.local_candidates[0])
+        connecting = asyncio.create_task(agent.connect())
+        await asyncio.sleep(0.1)  # long enough for the first check and its repetition
+        assert server.requests == []
+        agent.start_checks()
+        await server.add_remote_candidate(agent.local_candidates[0])
+        await asyncio.gather(connecting, server.connect())
+        assert server.requests != []
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_a_candidate_that_comes_later_is_checked_at_once() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(), Server()
+        await server.gather_candidates()
+        await agent.gather_candidates()
+        introduce(agent, server)
+        await server.add_remote_candidate(agent.local_candidates[0])
+        server.ice_controlling = False
+        agent.start_checks()
+        connecting = asyncio.create_task(agent.connect())
+        await asyncio.sleep(0)  # connect() waits, without any pair
+        await asyncio.sleep(0)
+        assert agent.checking
+        began = perf_counter()
+        agent.accept_remote(server.local_candidates[0])
+        serving = asyncio.create_task(server.connect())
+        await asyncio.wait_for(connecting, 5)
+        assert perf_counter() - began < 0.045
+        await serving
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_dead_stun_and_turn_servers_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_candidates, "GATHER_LIMIT", 0.3)
+
+    async def scenario() -> None:
+        agent, server = make_agent(), Server()
+        silent = await bind_socket("127.0.0.1", lambda: StunProtocol(server))
+        silent.transport.pause_reading()  # type: ignore[attr-defined]
+        port = silent.local_candidate.port
+        for url in (f"stun:127.0.0.1:{port}", f"turn:127.0.0.1:{port}", f"turn:127.0.0.1:{port}?transport=tcp"):
+            agent.add_server(IceServerAddress(parse_ice_url(url), "127.0.0.1", "name", "secret"))
+        took = await handshake(agent, server)
+        assert took < 0.2
+        await asyncio.sleep(0.4)
+        assert len(agent.gathering_errors) == 3
+        assert "secret" not in " ".join(agent.gathering_errors)
+        await agent.close()
+        await server.close()
+        await silent.close()
+
+    await in_loop(scenario)
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Answers binding requests as if the client stood behind the address 203.0.113.7."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        answer = StunMessage(
+            message_method=stun.Method.BINDING,
+            message_class=stun.Class.RESPONSE,
+            transaction_id=request.transaction_id,
+        )
+        answer.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.7", 4321)
+        self._transport.sendto(bytes(answer), addr)
+
+
+async def test_a_reflexive_candidate_is_told_once_the_answer_is_out() -> None:
+    async def scenario() -> None:
+        told: list[aioice.Candidate] = []
+        agent = make_agent(told)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+        port = transport.get_extra_info("sockname")[1]
+        agent.add_server(IceServerAddress(parse_ice_url(f"stun:127.0.0.1:{port}"), "127.0.0.1"))
+        await agent.gather_candidates()
+        assert [candidate.type for candidate in agent.local_candidates] == ["host"]
+        async with asyncio.timeout(2):
+            while gathering := set(agent._tasks):
+                await asyncio.wait(gathering)
+        assert [candidate.type for candidate in agent.local_candidates] == ["host", "srflx"]
+        assert told == []
+        agent.start_checks()
+        assert [(candidate.type, candidate.host, candidate.port) for candidate in told] == [
+            ("srflx", "203.0.113.7", 4321)
+        ]
+        await agent.close()
+        transport.close()
+        await asyncio.sleep(0)
+
+    await in_loop(scenario)
+
+
+async def test_without_any_candidate_the_answer_waits_for_a_server_and_then_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ice_candidates, "GATHER_LIMIT", 0.2)
+
+    async def scenario() -> None:
+        agent = make_agent(relay_only=True)
+        began = perf_counter()
+        await agent.gather_candidates()
+        assert perf_counter() - began < 0.1  # no server: nothing to wait for
+        assert agent.local_candidates == []
+        await agent.close()
+        agent = make_agent(relay_only=True)
+        agent.add_server(IceServerAddress(parse_ice_url("turn:127.0.0.1:9"), "127.0.0.1", "name", "secret"))
+        began = perf_counter()
+        await agent.gather_candidates()
+        assert 0.15 < perf_counter() - began < 2
+        assert agent.local_candidates == []
+        assert agent.gathering_errors
+        await agent.close()
+
+    await in_loop(scenario)
+
+
+async def test_a_server_that_never_answers_ends_in_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice, "ICE_LIMIT", 0.3)
+
+    async def scenario() -> None:
+        agent, server = make_agent(), Server()
+        await agent.gather_candidates()
+        introduce(agent, server)
+        agent.accept_remote(aioice.Candidate("1", 1, "udp", 1, "127.0.0.1", 9, "host"))
+        agent.start_checks()
+        with pytest.raises(ConnectionError, match=r"0\.3 s"):
+            await agent.connect()
+        assert agent.failure == "no pair was nominated within 0.3 s"
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_the_end_of_candidates_fails_at_once_when_nothing_can_be_paired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice, "OTHER_ADDRESSES_AFTER", 0.05)
+    monkeypatch.setattr(ice_gathering, "host_addresses", list)
+
+    async def scenario() -> None:
+        agent, server = make_agent(), Server()
+        await agent.gather_candidates()
+        introduce(agent, server)
+        agent.accept_remote(aioice.Candidate("1", 1, "tcp", 1, "127.0.0.1", 9, "host", tcptype="passive"))
+        agent.accept_end()
+        agent.start_checks()
+        began = perf_counter()
+        with pytest.raises(ConnectionError, match="every candidate pair failed"):
+            await agent.connect()
+        assert perf_counter() - began < 1
+        assert agent.remotes_ignored == 1
+        await agent.close()
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_other_addresses_are_offered_only_when_nothing_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice, "OTHER_ADDRESSES_AFTER", 0.05)
+    monkeypatch.setattr(ice_gathering, "host_addresses", lambda: ["127.0.0.2"])
+
+    async def scenario() -> None:
+        told: list[aioice.Candidate] = []
+        agent, server = make_agent(told), Server()
+        await handshake(agent, server)
+        await asyncio.sleep(0.1)
+        assert told == []
+        await agent.close()
+        await server.close()
+        agent, server = make_agent(told), Server()
+        await agent.gather_candidates()
+        assert [candidate.host for candidate in agent.local_candidates] == ["127.0.0.1"]
+        introduce(agent, server)
+        agent.start_checks()
+        connecting = asyncio.create_task(agent.connect())
+        await asyncio.sleep(0.1)
+        assert [candidate.host for candidate in told] == ["127.0.0.2"]
+        await agent.close()
+        with pytest.raises(ConnectionError):
+            await connecting
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_an_address_routed_to_a_late_candidate_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_gathering, "routed_address", lambda target: "127.0.0.3" if target == "127.0.0.9" else None)
+    monkeypatch.setattr(ice_gathering, "host_addresses", list)
+
+    async def scenario() -> None:
+        told: list[aioice.Candidate] = []
+        agent = make_agent(told)
+        await agent.gather_candidates()
+        assert [candidate.host for candidate in agent.local_candidates] == ["127.0.0.1"]
+        agent.start_checks()
+        agent.accept_remote(aioice.Candidate("1", 1, "udp", 1, "127.0.0.9", 9, "host"))
+        async with asyncio.timeout(2):
+            await asyncio.wait(set(agent._tasks))
+        assert [candidate.host for candidate in told] == ["127.0.0.3"]
+        await agent.close()
+
+    await in_loop(scenario)
+
+
+async def test_closing_ends_a_connect_that_waits() -> None:
+    async def scenario() -> None:
+        for start in (False, True):
+            agent, server = make_agent(), Server()
+            await agent.gather_candidates()
+            introduce(agent, server)
+            if start:
+                agent.start_checks()
+            connecting = asyncio.create_task(agent.connect())
+            await asyncio.sleep(0.01)
+            await agent.close()
+            await agent.close()
+            with pytest.raises(ConnectionError):
+                await asyncio.wait_for(connecting, 1)
+            await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_remote_candidates_and_unread_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_candidates, "REMOTE_LIMIT", 3)
+    monkeypatch.setattr(ice, "UNREAD_LIMIT", 3)
+
+    async def scenario() -> None:
+        agent = make_agent()
+        for port in range(1, 6):
+            agent.accept_remote(aioice.Candidate("1", 1, "udp", 1, "127.0.0.1", port, "host"))
+        assert len(agent.known_remotes) == 3
+        assert agent.remotes_ignored == 2
+        for _ in range(5):
+            agent.data_received(b"\x80", 1)
+        assert (agent.unread, agent.packets_received, agent.packets_dropped) == (3, 3, 2)
+        await agent.close()
+
+    await in_loop(scenario)
