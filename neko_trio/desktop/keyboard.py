@@ -15,7 +15,7 @@ from neko_trio.protocol.data_channel import KeyDown, KeyUp
 
 logger = logging.getLogger("neko_trio.keyboard")
 
-CHUNK = 32
+CHUNK = 16
 """Characters of a text that are handed over together."""
 
 SPARE_KEYCODES = 19

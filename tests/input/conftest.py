@@ -181,6 +181,12 @@ class Desk:
 
 
 @pytest.fixture
+def make_desk() -> type[Desk]:
+    """Makes desks whose server the test itself runs."""
+    return Desk
+
+
+@pytest.fixture
 async def desk(autojump_clock: MockClock) -> AsyncIterator[Desk]:
     desk = Desk()
     async with trio.open_nursery() as nursery:

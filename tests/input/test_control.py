@@ -472,3 +472,10 @@ async def test_names(desk: Desk, autojump_clock: MockClock) -> None:
     assert host_name(desk.state.value) == "Session stranger"
     desk.server.set_host(None)
     assert host_name(desk.state.value) == "Nobody"
+
+
+async def test_a_host_whom_private_mode_shut_out_sends_nothing(desk: Desk, autojump_clock: MockClock) -> None:
+    desk.server.set_state(settings=Settings(private_mode=True))
+    with pytest.raises(NotAllowed, match="private mode"):
+        await desk.inputs.submit([Move(1, 1)])
+    assert desk.server.hops == []

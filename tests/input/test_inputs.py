@@ -374,7 +374,7 @@ async def test_plugging_the_same_wires_again_changes_nothing(desk: Desk, autojum
 async def test_the_sessions_end_ends_every_wait(desk: Desk, autojump_clock: MockClock) -> None:
     desk.server.silent = True
     await desk.inputs.submit(CLICK)
-    ended: set[tuple[type[BaseException], type[BaseException]]] = set()
+    ended: set[tuple[type, type]] = set()
 
     async def wait(what: str) -> None:
         try:
