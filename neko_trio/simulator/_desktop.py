@@ -97,6 +97,7 @@ class SmallDesktop:
         """The number of the last picture drawn."""
         self._pressed: Widget | None = None
         self._lay_out(size)
+        self._draw_changes()  # most of the work, and the fonts: not when the first watcher waits
 
     @property
     def size(self) -> tuple[int, int]:
@@ -261,9 +262,7 @@ class SmallDesktop:
         """The screen at ``now`` (seconds of ``time.monotonic()``): one object, drawn over by the next call."""
         self.number += 1
         self._clock.text = time.strftime("%H:%M:%S", time.localtime(self._wall()))
-        for widget in self._widgets:
-            if widget.dirty:
-                self._background.paste_rgb(widget.draw(), widget.box[0], widget.box[1])
+        self._draw_changes()
         screen = self._screen
         screen.copy_from(self._background)
         if int(now * 2) % 2 == 0:
@@ -275,6 +274,11 @@ class SmallDesktop:
         code_width, code_height = FRAME_CODE_SIZE
         screen.fill_chroma(0, 0, code_width, code_height)
         return screen
+
+    def _draw_changes(self) -> None:
+        for widget in self._widgets:
+            if widget.dirty:
+                self._background.paste_rgb(widget.draw(), widget.box[0], widget.box[1])
 
 
 _ARROW = (
