@@ -77,6 +77,7 @@ class _Scale:
 
 
 def _to_rgb(picture: av.VideoFrame) -> Pixels:
+    """The picture's pixels; they may be the picture's own memory if it is RGB already."""
     converted = VideoReformatter().reformat(picture, format="rgb24", threads=1)
     return cast(Pixels, converted.to_ndarray())
 
@@ -179,7 +180,8 @@ class Frame:
         picture = self._picture
         for step in self._steps:
             picture = step.apply(picture)
-        return _to_rgb(picture)
+        rgb = _to_rgb(picture)  # views memory of a picture that nobody else has, unless no conversion was needed
+        return rgb.copy() if picture.format.name == "rgb24" else np.ascontiguousarray(rgb)
 
     async def jpeg(self, *, quality: int = 85) -> bytes:
         """A JPEG file of this picture, encoded in a worker thread. ``quality`` is 1 to 100.

@@ -1,21 +1,38 @@
-"""The video receiver below aiortc: RTP packets in, decoded frames into the session's frame slot."""
+"""The video receiver below aiortc: RTP packets in, decoded frames into the session's frame slot.
+
+aiortc's own receiver waits for the next frame before it lets one go, shows pictures whose references are lost, asks for
+a lost packet once, and decodes into queues without a bound. Here its packets are taken before it sees them::
+
+    DTLS loop ── RTP ──▶ jitter buffer ── whole frames ──▶ decoder's thread ── Frame ──▶ FrameSlot
+                              └─ feedback task ── NACK, receiver report ──▶ server
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import random
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 
+import av
 from aiortc import RTCRtpReceiver
+from aiortc.rtp import AnyRtcpPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpSrPacket, RtpPacket
 
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._timeline import Timeline
-from neko_trio.media.frames import FrameContext
+from neko_trio.media import aiortc_private
+from neko_trio.media.decoder import Decoder
+from neko_trio.media.depayload import BadPayload, video_format
+from neko_trio.media.frames import Frame, FrameContext
+from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
+from neko_trio.media.reception import Reception
 from neko_trio.media.video_statistics import VideoStatistics
 
 __all__ = ["VideoReceiver", "VideoStatistics"]
 
 
 class VideoReceiver:
-    """Takes the packets of one RTCRtpReceiver before aiortc does."""
+    """Receives and decodes one peer's video. Everything on the asyncio thread, unless a method says otherwise."""
 
     def __init__(
         self,
@@ -27,15 +44,195 @@ class VideoReceiver:
         frame_context: Callable[[], FrameContext],
         on_keyframe_needed: Callable[[], None],
     ) -> None:
-        self._statistics = VideoStatistics(codec)
+        """``codec`` is the SDP name. ``new_number`` and ``frame_context`` are called on the decoder's thread,
+        ``on_keyframe_needed`` on the asyncio thread: toggle the video, Neko ignores PLI.
+
+        Raises :class:`~neko_trio.errors.UnsupportedCodec`.
+        """
+        self._format = video_format(codec)
+        self._slot, self._timeline = slot, timeline
+        self._new_number, self._frame_context = new_number, frame_context
+        self._on_keyframe_needed = on_keyframe_needed
+        self._buffer = JitterBuffer(self._format)
+        self._reception = Reception()
+        self._decoder = Decoder(self._format, self._deliver)
+        self._receiver: RTCRtpReceiver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._feedback: asyncio.Task[None] | None = None
+        self._feedback_due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._ssrc: int | None = None
+        self._sender_report: tuple[int, float] | None = None  # middle 32 bits of its NTP time, when it came
+        self._packets = self._bytes = self._malformed = self._reports = 0
 
     def attach(self, rtp_receiver: RTCRtpReceiver) -> None:
-        """Take over. On the asyncio thread, after ``setRemoteDescription`` and before the first packet."""
-        raise NotImplementedError  # filled in by the next commit
+        """Take the packets of ``rtp_receiver`` from now on; start the decoder's thread. Once.
+
+        After ``setRemoteDescription``, which makes the receiver, and before the first packet.
+        """
+        if self._receiver is not None:
+            raise RuntimeError("a VideoReceiver is attached once")
+        self._receiver, self._loop = rtp_receiver, asyncio.get_running_loop()
+        self._decoder.start()
+        self._feedback = self._loop.create_task(self._send_feedback(rtp_receiver), name="neko-trio-video-feedback")
+        aiortc_private.take_packets(rtp_receiver, self._on_packet)
+        aiortc_private.observe_rtcp(rtp_receiver, self._on_rtcp)
 
     def statistics(self) -> VideoStatistics:
-        """A snapshot; any thread, also after ``aclose``."""
-        return self._statistics
+        """A snapshot. Any thread, any time, also after ``aclose``."""
+        counts, decoder = self._buffer.counts, self._decoder
+        return VideoStatistics(
+            codec=self._format.name,
+            packets_received=self._packets,
+            bytes_received=self._bytes,
+            packets_lost=self._reception.packets_lost,
+            packets_late=counts.packets_late,
+            packets_malformed=self._malformed,
+            jitter=self._reception.jitter,
+            nacks_sent=counts.nacks_sent,
+            reports_sent=self._reports,
+            holes_given_up=counts.holes_given_up,
+            keyframes_requested=self._buffer.keyframes.total,
+            frames_received=counts.frames_received,
+            keyframes_received=counts.keyframes_received,
+            frames_skipped=counts.frames_skipped,
+            frames_decoded=decoder.frames_decoded,
+            frames_dropped=decoder.frames_dropped,
+            decode_errors=decoder.decode_errors,
+            decode_seconds=decoder.decode_seconds,
+        )
+
+    def stop(self) -> None:
+        """Let go of everything that does not need the loop: for when it is gone. Any thread; idempotent."""
+        self._closed = True
+        self._decoder.stop()
 
     async def aclose(self) -> None:
-        """Stop timers, feedback and the decoder's thread. On the asyncio thread; idempotent."""
+        """End the timer, the feedback task and the decoder's thread. Idempotent; packets are ignored from then on.
+
+        Cancelled, all of them end all the same; only the waiting for it is cut short.
+        """
+        self.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._feedback is not None:
+            self._feedback.cancel()
+            await asyncio.wait([self._feedback])
+        await self._decoder.aclose()
+
+    # -- packets
+
+    async def _on_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        if self._closed:
+            return
+        now = perf_counter()
+        if packet.ssrc != self._ssrc:
+            self._begin_stream(packet.ssrc, now)
+        self._packets += 1
+        self._bytes += len(packet.payload)
+        self._reception.add(packet.sequence_number, packet.timestamp, now)
+        try:
+            payload = self._format.depayload(packet.payload) if packet.payload else None
+        except BadPayload:
+            self._malformed += 1  # and missing from now on: a frame without it must not be decoded
+            return
+        frames = self._buffer.receive(packet.sequence_number, packet.timestamp, bool(packet.marker), payload, now)
+        self._follow_up(frames, now)
+
+    def _begin_stream(self, ssrc: int, now: float) -> None:
+        if self._ssrc is None:
+            self._timeline.mark("first_packet", now)
+        else:
+            self._buffer = JitterBuffer(self._format, counts=self._buffer.counts, keyframes=self._buffer.keyframes)
+            self._reception = Reception()
+            self._sender_report = None
+        self._ssrc = ssrc
+
+    def _follow_up(self, frames: list[EncodedFrame], now: float) -> None:
+        """Do what the jitter buffer wants done after it has been told something."""
+        for frame in frames:
+            if not self._decoder.submit(frame):
+                self._buffer.keyframes.skipped(now)
+        if self._buffer.keyframes.take(now):
+            self._on_keyframe_needed()
+        if self._buffer.nacks_due:
+            self._feedback_due.set()
+        due = self._buffer.get_timer()
+        if due is not None and self._timer is None:  # one that fires early, for a hole filled since, sets the next
+            assert self._loop is not None
+            self._timer = self._loop.call_later(max(0.0, due - now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = perf_counter()
+        self._follow_up(self._buffer.handle_timer(now), now)
+
+    def _deliver(self, picture: av.VideoFrame, arrived: float) -> None:
+        frame = Frame(self._new_number(), arrived, self._frame_context(), picture)
+        self._timeline.mark("first_frame")
+        self._slot.put(frame)
+
+    # -- feedback
+
+    def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpSrPacket) and packet.ssrc == self._ssrc:
+            self._sender_report = (packet.sender_info.ntp_timestamp >> 16) & 0xFFFFFFFF, perf_counter()
+
+    async def _send_feedback(self, receiver: RTCRtpReceiver) -> None:
+        """Send NACKs when they are due, and a receiver report every 0.5 to 1.5 s (RFC 3550 §6.3.1: at random)."""
+        report_at = perf_counter() + 0.5 + random.random()
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, report_at - perf_counter())):
+                    await self._feedback_due.wait()
+            except TimeoutError:
+                report_at = perf_counter() + 0.5 + random.random()
+                await self._report(receiver)
+            self._feedback_due.clear()
+            for lost in nack_batches(self._buffer.take_nacks()):
+                assert self._ssrc is not None
+                await aiortc_private.send_nack(receiver, self._ssrc, lost)
+
+    async def _report(self, receiver: RTCRtpReceiver) -> None:
+        sender, report = aiortc_private.rtcp_ssrc(receiver), self._reception.report()
+        if sender is None or report is None or self._ssrc is None:
+            return
+        last_report, delay = 0, 0
+        if self._sender_report is not None:
+            last_report, came = self._sender_report
+            delay = min(int((perf_counter() - came) * 65536), 0xFFFFFFFF)
+        block = RtcpReceiverInfo(
+            ssrc=self._ssrc,
+            fraction_lost=report.fraction_lost,
+            packets_lost=report.packets_lost,
+            highest_sequence=report.highest_sequence,
+            jitter=report.jitter,
+            lsr=last_report,
+            dlsr=delay,
+        )
+        await aiortc_private.send_rtcp(receiver, RtcpRrPacket(ssrc=sender, reports=[block]))
+        self._reports += 1
+
+
+def nack_batches(lost: Sequence[int]) -> Iterator[list[int]]:
+    """Sequence numbers in stream order to lists of which each fits one RTCP packet (RFC 4585 §6.2.1).
+
+    A list holds at most 256 pairs of a number and a mask of the 16 that follow, about 1 kB; and never wraps, because
+    aiortc's packing of masks takes ascending numbers only.
+    """
+    batch: list[int] = []
+    entries, first = 0, -17
+    for number in lost:
+        if batch and number < batch[-1]:
+            yield batch
+            batch, entries, first = [], 0, -17
+        if number - first > 16:
+            if entries == 256:
+                yield batch
+                batch, entries = [], 0
+            entries, first = entries + 1, number
+        batch.append(number)
+    if batch:
+        yield batch
