@@ -332,7 +332,7 @@ async def test_a_loss_cancels_the_body(free: Desk, autojump_clock: MockClock) ->
     async with trio.open_nursery() as nursery:
 
         async def use(key: int) -> None:
-            with pytest.raises(ControlLost) as lost:  # noqa: PT012 - the block is what is tested
+            with pytest.raises(ControlLost) as lost:
                 async with free.control.control():
                     await free.inputs.submit([KeyDown(key)])
                     await trio.sleep_forever()
@@ -348,7 +348,7 @@ async def test_a_loss_cancels_the_body(free: Desk, autojump_clock: MockClock) ->
 
 
 async def test_a_loss_that_is_over_before_anyone_looks(free: Desk, autojump_clock: MockClock) -> None:
-    with pytest.raises(ControlLost):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(ControlLost):
         async with free.control.control():
             free.server.set_host(OTHER)
             free.server.set_host(ME)
@@ -358,7 +358,7 @@ async def test_a_loss_that_is_over_before_anyone_looks(free: Desk, autojump_cloc
 
 
 async def test_a_body_that_meets_the_loss_first(free: Desk, autojump_clock: MockClock) -> None:
-    with pytest.raises(ControlLost) as lost:  # noqa: PT012 - the block is what is tested
+    with pytest.raises(ControlLost) as lost:
         async with free.control.control():
             free.server.set_host(OTHER)
             check_host(free.state.value)
@@ -372,7 +372,7 @@ async def test_a_body_that_ended_just_then(free: Desk, autojump_clock: MockClock
 
 
 async def test_the_bodys_own_error_wins(free: Desk, autojump_clock: MockClock) -> None:
-    with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(KeyError):
         async with free.control.control():
             free.server.set_host(OTHER)
             raise KeyError
@@ -395,7 +395,7 @@ async def test_lost_while_flushing(free: Desk, autojump_clock: MockClock) -> Non
 
 async def test_after_a_loss_it_can_be_taken_again(free: Desk, autojump_clock: MockClock) -> None:
     for _ in range(2):
-        with pytest.raises(ControlLost):  # noqa: PT012 - the block is what is tested
+        with pytest.raises(ControlLost):
             async with free.control.control():
                 free.server.set_host(None)
                 await trio.sleep(1)
@@ -411,7 +411,7 @@ async def test_a_server_that_does_not_confirm_is_given_up_within_the_bound(
     free: Desk, autojump_clock: MockClock
 ) -> None:
     began = trio.current_time()
-    with pytest.raises(InputInDoubt, match=r"1\.5 s"):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(InputInDoubt, match=r"1\.5 s"):
         async with free.control.control():
             free.server.silent = True
             await free.inputs.submit([Move(1, 1)])
@@ -460,7 +460,7 @@ async def test_the_session_gives_back_what_is_still_used(free: Desk, autojump_cl
 
 
 async def test_giving_back_at_the_end_raises_nothing(free: Desk, autojump_clock: MockClock) -> None:
-    with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
+    with pytest.raises(KeyError):
         async with free.control.control():
             free.inputs.fail(lambda: SessionLost("gone"))
             await free.control.give_back()
