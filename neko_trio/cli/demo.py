@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from neko_trio.cli.app import conclude
-from neko_trio.cli.options import Json, first_frame, report
+from neko_trio.cli.options import Json, PictureFile, first_frame, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +26,7 @@ CHANGE = 40
 """Difference of a colour value (of 255) from which a pixel counts as changed by the input, not by encoding."""
 
 
-def demo(
-    *,
-    output: Annotated[Path, Parameter(alias="-o", help="Where to save the picture; .png or .jpg.")] = Path(
-        "neko-trio-demo.png"
-    ),
-    json: Json = False,
-) -> int:
+def demo(*, output: PictureFile = Path("neko-trio-demo.png"), json: Json = False) -> int:
     """Start an embedded desktop in another process, connect, type, click, wait for the picture to show it, save it."""
 
     def say(text: str) -> None:
@@ -74,8 +66,7 @@ def _show(result: dict[str, Any], say: Any) -> None:
 async def _act(session: Session, first: Frame, say: Any) -> Frame:
     from time import perf_counter
 
-    from neko_trio.simulator import SmallDesktop
-    from neko_trio.simulator._input_events import ButtonDown, ButtonUp, KeyDown, PointerMoved
+    from neko_trio.simulator import ButtonDown, ButtonUp, KeyDown, PointerMoved, SmallDesktop
 
     # The same program, here: what it shows after the same input is what the picture must show.
     expected = SmallDesktop(first.screen_size)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from neko_trio.errors import InvalidInput
 
@@ -19,9 +20,18 @@ Password = Annotated[
     str | None, Parameter(env_var="NEKO_PASSWORD", show_default=False, help="Safer in the environment: NEKO_PASSWORD.")
 ]
 Token = Annotated[
-    str | None, Parameter(env_var="NEKO_TOKEN", show_default=False, help="Use this token instead of logging in.")
+    str | None,
+    Parameter(
+        env_var="NEKO_TOKEN", show_default=False, help="Use this token instead of logging in; goes before a password."
+    ),
 ]
 Stream = Annotated[str | None, Parameter(help="Id of the video stream; the server's default if not given.")]
+PictureFile = Annotated[
+    Path,
+    Parameter(
+        alias="-o", validator=validators.Path(ext=("png", "jpg", "jpeg")), help="Where to save it; .png or .jpg."
+    ),
+]
 Timeout = Annotated[float, Parameter(help="Seconds until the desktop must be connected, and then until its picture.")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object on stdout and nothing else.")]
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from neko_trio.cli.app import conclude
-from neko_trio.cli.options import Json, Password, Stream, Timeout, Token, Url, Username, first_frame, report, session_at
+from neko_trio.cli.options import (
+    Json,
+    Password,
+    PictureFile,
+    Stream,
+    Timeout,
+    Token,
+    Url,
+    Username,
+    first_frame,
+    report,
+    session_at,
+)
 
 
 def screenshot(
     url: Url = None,
     *,
-    output: Annotated[Path, Parameter(alias="-o", help="Where to; .png or .jpg.")] = Path("screenshot.png"),
+    output: PictureFile = Path("screenshot.png"),
     username: Username = None,
     password: Password = None,
     token: Token = None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json as json_module
-from typing import Annotated, Literal
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from neko_trio.cli.app import conclude
 from neko_trio.cli.options import Json
@@ -13,23 +14,32 @@ from neko_trio.cli.options import Json
 
 def serve(
     *,
-    port: Annotated[int, Parameter(help="TCP port; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, Parameter(validator=validators.Number(gte=0, lte=65535), help="TCP port; 0 takes a free one.")
+    ] = 0,
     host: Annotated[str, Parameter(help="Address to listen at. Anything but loopback lets others in.")] = "127.0.0.1",
     width: Annotated[int, Parameter(help="Width of the desktop in pixels, a multiple of 8.")] = 1280,
     height: Annotated[int, Parameter(help="Height of the desktop in pixels.")] = 720,
-    rate: Annotated[int, Parameter(help="Frames per second.")] = 25,
+    rate: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=120), help="Frames per second.")] = 25,
     codec: Literal["vp8", "h264"] = "vp8",
     json: Json = False,
 ) -> int:
-    """Run the embedded Neko v3 server. Its passwords are random, and printed once it is ready."""
+    """Run the embedded Neko v3 server. Its passwords are random, and printed once it is ready.
 
-    async def work() -> dict[str, object]:
+    SIGINT and SIGTERM end it, with exit code 0.
+    """
+
+    async def work() -> dict[str, Any]:
         import trio
 
         from neko_trio.simulator import open_simulator
 
         opened = open_simulator(port=port, host=host, size=(width, height), rate=rate, codec=codec)
-        async with opened as simulator:
+        async with AsyncExitStack() as stack:
+            try:
+                simulator = await stack.enter_async_context(opened)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, f"{host} port {port}") from error
             ready = {
                 "url": simulator.url,
                 "username": simulator.username,
@@ -44,4 +54,4 @@ def serve(
             await trio.sleep_forever()
         raise AssertionError("sleep_forever returned")
 
-    return conclude(work, as_json=False, show=lambda _result: None)
+    return conclude(work, as_json=json, show=lambda _result: None, until_signal=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 LABEL = 24
 BAR = 44
@@ -22,12 +23,11 @@ def waterfall(timeline: dict[str, float], width: int = BAR) -> list[str]:
     return rows
 
 
-def waterfall_text(timeline: dict[str, float]) -> str:
-    """The waterfall as text, with plain bars where standard output cannot show blocks."""
+def waterfall_text(timeline: dict[str, float], stream: TextIO | None = None) -> str:
+    """The waterfall as text, with plain bars where ``stream`` (standard output) cannot show blocks."""
     text = "\n".join(row.rstrip() for row in waterfall(timeline))
-    encoding = sys.stdout.encoding or "ascii"
     try:
-        text.encode(encoding)
+        text.encode((stream or sys.stdout).encoding or "ascii")
     except UnicodeEncodeError:
         return text.replace("█", "#").replace("▏", "|")
     return text
