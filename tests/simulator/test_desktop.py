@@ -213,42 +213,34 @@ def test_another_size_keeps_what_was_done(desktop: SmallDesktop, size: tuple[int
     assert desktop.clicks == 1
 
 
-class Overlapping:
-    """A program that notices when it is asked two things at once."""
+class Slow:
+    """A program whose drawing takes until it is let go."""
 
     def __init__(self) -> None:
-        self.inside = 0
-        self.overlapped = False
-
-    def _visit(self) -> None:
-        self.inside += 1
-        self.overlapped |= self.inside > 1
-        for _ in range(200):
-            pass
-        self.inside -= 1
+        self.drawing, self.let_go, self.told = threading.Event(), threading.Event(), threading.Event()
 
     def render(self, now: float, /) -> Rendered:
-        self._visit()
+        self.drawing.set()
+        assert self.let_go.wait(5)
         return np.zeros((64, 64, 3), np.uint8)
 
     def on_input(self, event: InputEvent, /) -> None:
-        self._visit()
+        self.told.set()
 
 
 def test_a_locked_desktop_is_never_asked_two_things_at_once() -> None:
-    program = Overlapping()
+    program = Slow()
     locked = LockedDesktop(program)
-
-    def draw() -> None:
-        for _ in range(500):
-            locked.render(0)
-
-    thread = threading.Thread(target=draw)
-    thread.start()
-    for _ in range(500):
-        locked.on_input(PointerMoved(1, 1))
-    thread.join()
-    assert not program.overlapped
+    drawing = threading.Thread(target=locked.render, args=(0.0,))
+    telling = threading.Thread(target=locked.on_input, args=(PointerMoved(1, 1),))
+    drawing.start()
+    assert program.drawing.wait(5)
+    telling.start()
+    assert not program.told.wait(0.1)
+    program.let_go.set()
+    assert program.told.wait(5)
+    drawing.join()
+    telling.join()
 
 
 def test_a_locked_desktop_gives_away_copies_of_the_size_asked_for(desktop: SmallDesktop) -> None:
@@ -258,7 +250,9 @@ def test_a_locked_desktop_gives_away_copies_of_the_size_asked_for(desktop: Small
     locked.picture(1.3, (1280, 720))
     assert (first.buffer == kept).all()
     assert locked.picture(2.0, (640, 360)).size == (640, 360)
-    assert LockedDesktop(Overlapping()).picture(0.0, (320, 240)).size == (320, 240)
+    program = Slow()
+    program.let_go.set()
+    assert LockedDesktop(program).picture(0.0, (320, 240)).size == (320, 240)
 
 
 def test_pictures_are_even_and_convert_without_loss_of_shape() -> None:
