@@ -59,6 +59,8 @@ class IceAgent(CandidateAgent):
         self._checks_since = 0.0
         self._conflict_since: float | None = None
         self._conflicts = 0
+        self.on_connect: Callable[[asyncio.Task[object]], None] | None = None
+        """Told which task calls ``connect()``: aiortc's, which goes on to DTLS and of which it keeps no reference."""
         self.failure: str | None = None
         """Why the checks failed, once they have."""
         self.role_given_back = False
@@ -89,6 +91,9 @@ class IceAgent(CandidateAgent):
 
     async def connect(self) -> None:
         """Check pairs until one is nominated. Raises :class:`ConnectionError`; ``failure`` says why."""
+        task = asyncio.current_task()
+        if self.on_connect is not None and task is not None:
+            self.on_connect(task)
         await self._started.wait()
         if self.closing:
             raise ConnectionError("closed")

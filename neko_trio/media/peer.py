@@ -35,6 +35,8 @@ __all__ = ["PeerConnection", "open_peer_connection"]
 
 CODECS = ("VP8", "H264")
 """Video codecs that can be decoded."""
+NEEDED = ("ice-ufrag", "ice-pwd", "fingerprint", "mid")
+"""Attributes without which no offer can be answered (RFC 8839 §5.4, RFC 8842 §5.1, RFC 9143 §7)."""
 CLOSE_LIMIT = 2.0
 """Seconds that leaving waits for the close; it takes milliseconds."""
 NEWS_LIMIT = 1024
@@ -49,7 +51,8 @@ REPORT_LIMIT = 8
 """Lines of each kind in an error's text."""
 
 _AIORTC_ERRORS = (InternalError, InvalidAccessError, InvalidStateError, OperationError)
-_BAD_SDP = (*_AIORTC_ERRORS, ValueError, KeyError, IndexError, AttributeError, AssertionError, TypeError)
+# what aiortc's parser raises for text that passed ours; RuntimeError: a StopIteration inside a coroutine
+_BAD_SDP = (*_AIORTC_ERRORS, ValueError, LookupError, AttributeError, AssertionError, TypeError, RuntimeError)
 
 
 @asynccontextmanager
@@ -181,6 +184,9 @@ class PeerConnection:
                 hint="Set the server's capture.video.codec and pipeline to VP8 or H264.",
                 step="remote_description_set",
             )
+        missing = [name for name in NEEDED if f"\na={name}:" not in self._setup.offer_sdp]
+        if missing:  # aiortc would take it and fail later, in a task of its own
+            raise ProtocolViolation(f"The server's offer has no {', '.join(missing)}.", step="remote_description_set")
         try:
             await self._lease.run(self._peer.set_remote_description, self._setup.offer_sdp)
         except _BAD_SDP as error:

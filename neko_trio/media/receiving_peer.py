@@ -29,6 +29,8 @@ from neko_trio.protocol.sdp import without_candidates
 
 SEND_LIMIT = 64 * 1024
 """Bytes that may lie unsent in the data channel before a sender waits."""
+STRAGGLER_LIMIT = 1.0
+"""Seconds that aiortc's connecting task has to end after the close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class ReceivingPeer:
             relay_only=setup.ice.relay_only,
             take_control=setup.ice.take_control,
         )
+        self.agent.on_connect = self._watch
+        self._connecting: asyncio.Task[object] | None = None
         configuration = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         self._pc = RTCPeerConnection(configuration)
         self._pc.on("iceconnectionstatechange", self._on_ice_state)
@@ -139,6 +143,15 @@ class ReceivingPeer:
         elif state == "closed":
             self._end("the server closed the DTLS session")
 
+    def _watch(self, task: asyncio.Task[object]) -> None:
+        self._connecting = task
+        task.add_done_callback(self._on_connecting_done)
+
+    def _on_connecting_done(self, task: asyncio.Task[object]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # nobody else would hear of it; closing in the middle of it makes one, too
+            self._end(f"connecting failed: {error!r}")
+
     def _end(self, reason: str) -> None:
         self._room.set()
         if not self._ended and self._closing is None:
@@ -194,6 +207,9 @@ class ReceivingPeer:
             await self._video.aclose()
         await self._pc.close()
         await self.agent.close()  # when it was never installed
+        if self._connecting is not None:  # woken by the close, it has some steps left
+            await asyncio.wait({self._connecting}, timeout=STRAGGLER_LIMIT)
+            self._connecting.cancel()
 
     # -- looking
 
