@@ -182,7 +182,7 @@ class _Parts:
         self.mouse = Mouse(self.inputs, cell)
         self.keyboard = Keyboard(self.inputs)
         self.screen = Screen(self.slot, video=self.options.video != "off", session=self.key)
-        self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout / 2)
+        self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
 
     @property
     def state(self) -> StateCell[State]:
