@@ -56,8 +56,13 @@ class Decoder:
         self._thread.start()
 
     def submit(self, frame: EncodedFrame) -> bool:
-        """Queue a frame; whether it was taken. Any thread; never blocks. ``False``: it waits for a keyframe."""
+        """Queue a frame; whether it was taken. Any thread; never blocks.
+
+        ``False``: nothing is taken before a keyframe, or after ``stop``.
+        """
         with self._changed:
+            if self._stopping:
+                return False
             if frame.key:
                 if len(self._waiting) >= self.SKIP_AHEAD:
                     self._drop_waiting()
@@ -135,9 +140,9 @@ class Decoder:
     def _lose_reference(self, reason: str) -> None:
         """Drop what waits up to the next keyframe."""
         self.decode_errors += 1
-        logger.warning("a %s frame could not be decoded (%s)", self._codec.name, reason)
         with self._changed:
             while self._waiting and not self._waiting[0].key:
                 self._waiting.popleft()
                 self.frames_dropped += 1
             self._need_key = not self._waiting
+        logger.warning("a %s frame could not be decoded (%s)", self._codec.name, reason)
