@@ -83,9 +83,20 @@ async def connect_once(url: str, options: dict[str, Any]) -> dict[str, float]:
         return {name: timeline.between("dial", name) * 1000 for name, _at in timeline.marks}
 
 
+def run_rival(url: str, username: str, password: str) -> dict[str, float]:
+    """One connect of plain aiortc, in an asyncio loop of its own."""
+    import asyncio
+
+    from plain_aiortc import connect_once as plain
+
+    return asyncio.run(plain(url, username, password))
+
+
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     runs: list[dict[str, float]] = []
+    rivals: list[dict[str, float]] = []
     failures: Counter[str] = Counter()
+    rival_failures: Counter[str] = Counter()
     async with AsyncExitStack() as stack:
         if arguments.url is None:
             server = await stack.enter_async_context(open_simulator_process(codec=arguments.codec))
@@ -106,6 +117,14 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if number:
                 runs.append(run)
             await trio.sleep(arguments.pause / 1000)
+            if arguments.rival:
+                try:
+                    rival = await trio.to_thread.run_sync(run_rival, url, username, password)
+                except OSError as error:
+                    rival_failures[f"{type(error).__name__}: {error}"[:200]] += 1
+                else:
+                    rivals.extend([rival] if number else [])
+                await trio.sleep(arguments.pause / 1000)
     marks = [mark for mark in MARKS if any(mark in run for run in runs)]
     return {
         "url": url,
@@ -117,6 +136,17 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             for mark in marks
             if MARKS.index(mark) >= MARKS.index("dial")
         },
+        "rival_aiortc": {
+            "connects": len(rivals),
+            "failures": dict(rival_failures),
+            **{
+                mark: {key: round(value, 2) for key, value in summary([run[mark] for run in rivals]).items()}
+                for mark in ("connected", "first_frame")
+                if rivals
+            },
+        }
+        if arguments.rival
+        else None,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "aioice", "av", "anyio")},
@@ -131,6 +161,14 @@ def table(result: dict[str, Any]) -> str:
     for mark, row in result["milliseconds_from_dial"].items():
         lines.append(f"{mark:<26}" + "".join(f"{row[key]:9.1f}" for key in ("median", "p95", "p99", "max")))
     lines.append(f"{result['connects']} connects to {result['url']}, {sum(result['failures'].values())} failed")
+    rival = result["rival_aiortc"]
+    if rival and rival["connects"]:
+        lines += [
+            f"{'plain aiortc ' + mark:<26}" + "".join(f"{value:9.1f}" for value in rival[mark].values())
+            for mark in ("connected", "first_frame")
+        ]
+    if rival and rival["failures"]:
+        lines.append(f"plain aiortc failed: {rival['failures']}")
     lines += [f"  {count} x {what}" for what, count in result["failures"].items()]
     lines.append(", ".join(f"{name} {number}" for name, number in result["versions"].items()))
     return "\n".join(lines)
@@ -146,6 +184,7 @@ def main() -> int:
     parser.add_argument("--before-answer", type=float, default=0, metavar="MS", help="pause before each answer")
     parser.add_argument("--relay", action="store_true", help="use TURN relays only")
     parser.add_argument("--pause", type=float, default=50, metavar="MS", help="between two connects")
+    parser.add_argument("--rival", action="store_true", help="a connect of plain aiortc after each of ours")
     parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
     arguments = parser.parse_args()
     result = trio.run(measure, arguments)

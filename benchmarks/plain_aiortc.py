@@ -1,0 +1,127 @@
+"""The rival: the same connect with aiortc as its documentation shows it, and nothing of ours.
+
+Login, WebSocket, ``signal/request`` with video, the offer's ICE servers, answer, candidates, first decoded frame. It is
+an asyncio program; ``connect.py --rival`` runs it between our own connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from time import perf_counter
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.sdp import candidate_from_sdp
+from websockets.asyncio.client import connect as open_websocket
+
+
+def login(url: str, username: str, password: str) -> str:
+    """The token of a new login."""
+    request = urllib.request.Request(
+        f"{url}/api/login",
+        json.dumps({"username": username, "password": password}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        token: str = json.load(answer)["token"]
+        return token
+
+
+def logout(url: str, token: str) -> None:
+    """End the login, as we do."""
+    request = urllib.request.Request(f"{url}/api/logout", b"", {"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request):
+        pass
+
+
+async def connect_once(url: str, username: str, password: str, patience: float = 20.0) -> dict[str, float]:
+    """Milliseconds from the dial to ``connected`` and ``first_frame``. Raises what went wrong."""
+    token = await asyncio.to_thread(login, url, username, password)
+    try:
+        async with asyncio.timeout(patience):
+            return await _connect(url, token)
+    finally:
+        await asyncio.to_thread(logout, url, token)
+
+
+async def _connect(url: str, token: str) -> dict[str, float]:
+    dial = perf_counter()
+    marks: dict[str, float] = {}
+    address = "ws" + url.removeprefix("http") + "/api/ws"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with open_websocket(address, additional_headers=headers, max_size=None) as socket:
+        await socket.send(
+            json.dumps({"event": "signal/request", "payload": {"video": {}, "audio": {"disabled": True}}})
+        )
+        pc: RTCPeerConnection | None = None
+        early: list[dict[str, Any]] = []
+        shown = asyncio.get_running_loop().create_future()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            reading = asyncio.ensure_future(socket.recv())
+            while not shown.done():
+                await asyncio.wait({reading, shown}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    continue
+                message = json.loads(reading.result())
+                reading = asyncio.ensure_future(socket.recv())
+                if message["event"] == "signal/provide":
+                    pc = _make(message["payload"]["iceservers"], marks, dial, shown, tasks)
+                    await pc.setRemoteDescription(RTCSessionDescription(message["payload"]["sdp"], "offer"))
+                    for candidate in early:
+                        await _add(pc, candidate)
+                    await pc.setLocalDescription(await pc.createAnswer())
+                    answer = {"event": "signal/answer", "payload": {"sdp": pc.localDescription.sdp}}
+                    await socket.send(json.dumps(answer))
+                elif message["event"] == "signal/candidate":
+                    if pc is None:
+                        early.append(message["payload"])
+                    else:
+                        await _add(pc, message["payload"])
+            reading.cancel()
+            shown.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            if pc is not None:
+                await pc.close()
+    return marks
+
+
+def _make(
+    servers: list[dict[str, Any]],
+    marks: dict[str, float],
+    dial: float,
+    shown: asyncio.Future[None],
+    tasks: list[asyncio.Task[None]],
+) -> RTCPeerConnection:
+    ice = [RTCIceServer(one["urls"], one.get("username"), one.get("credential")) for one in servers]
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=ice))
+
+    @pc.on("connectionstatechange")
+    def changed() -> None:
+        if pc.connectionState == "connected":
+            marks.setdefault("connected", (perf_counter() - dial) * 1000)
+        elif pc.connectionState == "failed" and not shown.done():
+            shown.set_exception(ConnectionError("the peer connection failed"))
+
+    @pc.on("track")
+    def started(track: Any) -> None:
+        if track.kind == "video":
+            tasks.append(asyncio.ensure_future(receive(track)))
+
+    async def receive(track: Any) -> None:
+        await track.recv()
+        marks["first_frame"] = (perf_counter() - dial) * 1000
+        if not shown.done():
+            shown.set_result(None)
+
+    return pc
+
+
+async def _add(pc: RTCPeerConnection, payload: dict[str, Any]) -> None:
+    candidate = candidate_from_sdp(payload["candidate"].removeprefix("candidate:"))
+    candidate.sdpMid, candidate.sdpMLineIndex = payload.get("sdpMid"), payload.get("sdpMLineIndex")
+    await pc.addIceCandidate(candidate)
