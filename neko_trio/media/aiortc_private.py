@@ -257,6 +257,11 @@ def network_host(candidate: aioice.Candidate) -> str:
 # -- aioice: relays -----------------------------------------------------------------------------------------------
 
 require(_turn.TurnTransport, "close", "_close")
+require(
+    _turn.TurnTransport(cast(Any, None)),  # its constructor only keeps what it is given
+    "_TurnTransport__close_task",
+    "_TurnTransport__send_tasks",
+)
 
 
 async def relayed_candidate(
