@@ -78,9 +78,15 @@ class Rest:
             content = json_module.dumps(json).encode("ascii")
         if content is not None:
             headers.append(("Content-Type", content_type))
+        dialled: list[Any] = []
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                dialled.append(info["return_value"])
+
         try:
             async with self._client.stream(
-                method, self._url.http_url(path), headers=headers, content=content
+                method, self._url.http_url(path), headers=headers, content=content, extensions={"trace": trace}
             ) as response:
                 body = bytearray()
                 with trio.CancelScope() as scope:
@@ -100,6 +106,11 @@ class Rest:
             raise self._broken(path, str(error), step) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise NotNeko(f"{self._url}{path} cannot be called: {type(error).__name__}.", step=step) from None
+        except BaseException:
+            # Cancelled during the TLS handshake, the library leaves the socket to the garbage collector.
+            for stream in dialled:
+                stream.get_extra_info("socket").close()
+            raise
 
     async def call(self, method: str, path: str, *, json: object = None, step: str = "rest") -> Any:
         """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
