@@ -217,22 +217,16 @@ class VideoReceiver:
 
 
 def nack_batches(lost: Sequence[int]) -> Iterator[list[int]]:
-    """Sequence numbers in stream order to lists of which each fits one RTCP packet (RFC 4585 §6.2.1).
+    """Sequence numbers in stream order to lists that aiortc can pack into one RTCP packet each (RFC 4585 §6.2.1).
 
-    A list holds at most 256 pairs of a number and a mask of the 16 that follow, about 1 kB; and never wraps, because
-    aiortc's packing of masks takes ascending numbers only.
+    It packs ascending numbers only, so a list ends where the numbers wrap. Each entry is a number and a mask of the 16
+    that follow: the 4,096 numbers within the jitter buffer's reach make at most 241 of them, less than 1 kB.
     """
     batch: list[int] = []
-    entries, first = 0, -17
     for number in lost:
         if batch and number < batch[-1]:
             yield batch
-            batch, entries, first = [], 0, -17
-        if number - first > 16:
-            if entries == 256:
-                yield batch
-                batch, entries = [], 0
-            entries, first = entries + 1, number
+            batch = []
         batch.append(number)
     if batch:
         yield batch

@@ -77,6 +77,8 @@ def test_a_decoded_picture_has_the_colours_it_was_made_of() -> None:
 
 def test_one_frame_converted_in_many_threads() -> None:
     one = decoded()
+    # A reformatter clears these in place while it works: set, they would be one thread's input and another's scratch.
+    assert (one._picture.color_trc, one._picture.color_primaries) == (2, 2)
     expected, small = one.to_ndarray(), one.scaled(max_edge=300).to_ndarray()
     wrong = list[int]()
     start = threading.Barrier(8)

@@ -233,6 +233,43 @@ def test_one_old_straggler_changes_nothing() -> None:
     assert buffer.counts.packets_late == 1
 
 
+def fragments(index: int, kinds: str, start: int) -> list[Packet]:
+    """One frame, H264's way: ``s`` opens one (parameter sets), ``k`` is a part of a keyframe, ``.`` of another."""
+    return [
+        Packet(start + part, index * 3600, part == len(kinds) - 1, Payload(kind.encode(), kind == "s", kind == "k"))
+        for part, kind in enumerate(kinds)
+    ]
+
+
+def test_the_rest_of_a_keyframe_is_no_keyframe() -> None:
+    buffer = JitterBuffer(FORMAT)
+    assert feed(buffer, [*fragments(0, "kkk", 50), *fragments(1, "..", 53)]) == []
+    buffer.handle_timer(0.2)  # what came before it will not come any more
+    assert feed(buffer, [*fragments(2, "kk", 55), *fragments(3, "..", 57)], 0.3) == []
+    assert indices(feed(buffer, [*fragments(4, "kk", 59), *fragments(5, ".", 61)], 0.3)) == [4, 5]
+
+
+def test_parameter_sets_before_a_picture_that_needs_a_reference_do_not_make_it_a_keyframe() -> None:
+    buffer = JitterBuffer(FORMAT)
+    feed(buffer, fragments(0, "sk", 0))
+    feed(buffer, fragments(2, "s..", 5))  # 2 to 4 are lost
+    assert buffer.handle_timer(0.2) == []
+    assert feed(buffer, fragments(3, "..", 8), 0.3) == []
+    assert indices(feed(buffer, fragments(4, "sk", 10), 0.3)) == [4]
+
+
+def test_a_round_does_not_repeat_what_was_asked_for_just_before() -> None:
+    buffer = JitterBuffer(FORMAT)
+    packets = stream([6], [0])
+    feed(buffer, [packets[0], packets[2]], 0.0)
+    feed(buffer, [packets[4]], 0.029)
+    assert buffer.take_nacks() == [1, 3]
+    buffer.handle_timer(0.03)
+    assert buffer.take_nacks() == [1]
+    buffer.handle_timer(0.06)
+    assert buffer.take_nacks() == [1, 3]
+
+
 # -- properties
 
 

@@ -23,7 +23,7 @@ from aiortc.rtp import (
     RtcpSrPacket,
     RtpPacket,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from neko_trio._ports.frames import FrameSlot
@@ -228,10 +228,10 @@ async def test_receiver_reports_say_what_came(recorded: Recorded, monkeypatch: p
     async def scenario(bench: Bench) -> None:
         ssrc = packets[0][1].ssrc
         await bench.feed([*packets[:50], *packets[51:]])
-        info = RtcpSenderInfo(ntp_timestamp=0x11112222_33334444, rtp_timestamp=0, packet_count=0, octet_count=0)
-        await bench.rtp._handle_rtcp_packet(RtcpSrPacket(ssrc=ssrc + 1, sender_info=info))  # somebody else's
         info = RtcpSenderInfo(ntp_timestamp=0xAAAABBBB_CCCCDDDD, rtp_timestamp=0, packet_count=0, octet_count=0)
         await bench.rtp._handle_rtcp_packet(RtcpSrPacket(ssrc=ssrc, sender_info=info))
+        info = RtcpSenderInfo(ntp_timestamp=0x11112222_33334444, rtp_timestamp=0, packet_count=0, octet_count=0)
+        await bench.rtp._handle_rtcp_packet(RtcpSrPacket(ssrc=ssrc + 1, sender_info=info))  # somebody else's
         await bench.transport.wait(lambda packet: isinstance(packet, RtcpRrPacket))
         (report,) = (packet for packet in bench.transport.sent if isinstance(packet, RtcpRrPacket))
         (block,) = report.reports
@@ -250,7 +250,7 @@ async def test_another_source_begins_anew(recorded: Recorded) -> None:
     renamed = []
     for now, packet in packets[:100]:
         copy = RtpPacket.parse(packet.serialize())
-        copy.ssrc, copy.sequence_number = 99, (packet.sequence_number + 30_000) & 0xFFFF
+        copy.ssrc = 99
         renamed.append((now, copy))
 
     async def scenario(bench: Bench) -> None:
@@ -321,19 +321,21 @@ async def test_closing_one_that_was_never_attached() -> None:
         receiver("VP9")
 
 
+@example(start=65_530, gaps=[1] * 20)
+@example(start=0, gaps=[17] * 240)
 @given(start=st.integers(0, 0xFFFF), gaps=st.lists(st.integers(1, 40), max_size=1500))
 def test_nacks_fit_their_packets_and_ask_for_exactly_what_is_lost(start: int, gaps: list[int]) -> None:
     lost, number = list[int](), start
     for gap in gaps:
         number += gap
-        if number - start > 4096:
+        if number - start >= 4096:
             break
         lost.append(number & 0xFFFF)
     asked = list[int]()
     for batch in nack_batches(lost):
         packet = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=2, lost=batch)
         data = bytes(packet)  # aiortc cannot pack numbers that wrap
-        assert len(data) <= 12 + 4 * 256
+        assert len(data) <= 1000
         (parsed,) = RtcpPacket.parse(data)
         assert isinstance(parsed, RtcpRtpfbPacket)
         asked += parsed.lost

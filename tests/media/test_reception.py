@@ -72,6 +72,13 @@ def test_jitter_survives_a_wrapping_timestamp() -> None:
     assert reception.jitter < 1e-5
 
 
+def test_jitter_survives_a_wrapping_transit_time() -> None:
+    reception = Reception()
+    reception.add(1, 90_005, 1.0)  # 5 ticks before its own time stamp
+    reception.add(2, 93_597, 1.04)  # 3 ticks after
+    assert 0 < reception.jitter < 1e-5
+
+
 def test_packets_of_one_frame_have_no_jitter() -> None:
     reception = Reception()
     for number in range(100):
