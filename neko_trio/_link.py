@@ -89,6 +89,7 @@ class Link:
         """Read until the socket ends, handing each event to its owner. Never waits for any of them.
 
         Raises what the server said last: a typed refusal after ``system/disconnect``, else the loss of the socket.
+        A message that cannot be read is counted and skipped, unless it is the one that the handshake waits for.
         """
         while True:
             try:
@@ -106,10 +107,25 @@ class Link:
             try:
                 event = events.decode(message)
             except Malformed as error:
+                self._refuse_if_awaited(error)
                 self.counts.malformed += 1
                 logger.warning("skipped a message of the server: %s", error)
                 continue
             self._dispatch(event)
+
+    def _refuse_if_awaited(self, error: Malformed) -> None:
+        """Raise when this is the one message that the handshake waits for: there will be no other."""
+        step = None
+        if error.event == events.SystemInit.event and self._init is None:
+            step = "init"
+        elif error.event == events.SignalProvide.event and self._signals is not None and not self._signals.offered:
+            step = "offer"
+        if step is not None:
+            raise ProtocolViolation(
+                f"The server's {error.event} cannot be read: {error.reason}.",
+                hint="Is it a Neko v3 server, of a version that this library knows?",
+                step=step,
+            ) from error
 
     def _dispatch(self, event: events.ServerEvent) -> None:
         match event:
