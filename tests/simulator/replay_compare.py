@@ -93,7 +93,6 @@ def sdp_lines(sdp: str) -> list[str]:
     ):
         shown = re.sub(pattern, replacement, shown)
     lines = shown.split("\r\n")
-    lines = [_candidate(line) if line.startswith("a=candidate:") else line for line in lines]
     # pion keeps header extensions in a map: their order differs from one offer to the next.
     places = [index for index, line in enumerate(lines) if line.startswith("a=extmap:")]
     shown_lines = list(lines)
@@ -101,12 +100,8 @@ def sdp_lines(sdp: str) -> list[str]:
         inside = [index for index in places if index in section]
         for index, line in zip(inside, sorted(lines[index] for index in inside), strict=True):
             shown_lines[index] = line
-    # How many addresses a server has is its own affair.
-    return [
-        line
-        for index, line in enumerate(shown_lines)
-        if not line.startswith("a=candidate:") or line not in shown_lines[:index]
-    ]
+    # Which candidates have been found when a description is written is a race; all are trickled anyway.
+    return [line for line in shown_lines if not line.startswith(("a=candidate:", "a=end-of-candidates"))]
 
 
 def _sections(lines: list[str]) -> list[range]:
@@ -141,8 +136,7 @@ def name_of(message: dict[str, Any]) -> str:
 
 
 def differences(expected: list[dict[str, Any]], heard: list[dict[str, Any]]) -> list[str]:
-    """What is missing, what is too much, and which order differs; empty when they are the same."""
-    expected, heard = _gathered(expected), _gathered(heard)
+    """What is missing, what is too much, and which order differs; empty when they are the same.  Both `gathered`."""
     wanted, got = _counted(expected), _counted(heard)
     found = [f"missing: {text}" for text in (wanted - got).elements()]
     found += [f"too much: {text}" for text in (got - wanted).elements() if name_of(json.loads(text)) not in CLOCKED]
@@ -159,7 +153,7 @@ def differences(expected: list[dict[str, Any]], heard: list[dict[str, Any]]) -> 
     return found
 
 
-def _gathered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def gathered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without the candidates that differ from an earlier one of their gathering by their address alone."""
     kept: list[dict[str, Any]] = []
     seen: set[str] = set()
