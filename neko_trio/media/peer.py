@@ -352,8 +352,9 @@ class PeerConnection:
         self._news.close()
         self._data.close()
         if self._remote is not None and self._lost is None:
+            self._lease.post(self._remote.start_close)  # also when this call is cancelled already
             try:
-                await self._lease.run(self._remote.close)
+                await self._lease.run(self._remote.wait_close)
             except MediaThreadLost as error:
                 self._lost = error  # nothing is left to close
         else:

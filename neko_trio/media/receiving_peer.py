@@ -194,11 +194,15 @@ class ReceivingPeer:
 
     # -- the end
 
-    async def close(self) -> None:
+    def start_close(self) -> asyncio.Task[None]:
         """Close once, in a task that nothing cancels: aiortc's own ``close`` hangs when it was cancelled before."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
+        return self._closing
+
+    async def wait_close(self) -> None:
+        """Close, and wait until that is done. Cancelling ends the wait only."""
+        await asyncio.shield(self.start_close())
 
     async def _close(self) -> None:
         self._room.set()

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from aioice import stun
 
-from neko_trio.media import ice_candidates
+from neko_trio.media import ice, ice_candidates
 from neko_trio.media.aiortc_private import IceAgentBase, StunMessage, StunProtocol
 from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice import IceAgent
@@ -125,6 +125,52 @@ async def test_a_connection_through_a_relay_needs_no_head_start() -> None:
         await server.close()
         turn.close()
         await asyncio.sleep(0)  # transports close their sockets in a callback
+
+    async with open_lease("media") as lease:
+        with leak_check():
+            await lease.run(scenario)
+
+
+async def test_a_direct_path_that_is_slow_to_open_wins_over_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice, "HEAD_START", 3.0)
+
+    class SlowToReach(IceAgentBase):
+        direct = 0
+
+        def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+            if addr == self.slow:
+                self.direct += 1
+            if addr != self.slow or self.direct > 2:  # the first check, sent twice, is lost
+                super().request_received(message, addr, protocol)
+
+        slow = ("", 0)
+
+    async def scenario() -> None:
+        turn = Turn()
+        port = await turn.open()
+        agent = IceAgent(on_candidate=lambda _: None, server_address="127.0.0.1")
+        agent.add_server(IceServerAddress(parse_ice_url(f"turn:127.0.0.1:{port}"), "127.0.0.1", "name", "secret"))
+        agent.servers_complete()
+        await agent.gather_candidates()
+        while gathering := set(agent._tasks):
+            await asyncio.wait(gathering)
+        assert [candidate.type for candidate in agent.local_candidates] == ["host", "relay"]
+        server = SlowToReach(ice_controlling=True)
+        protocol = await bind_socket("127.0.0.1", lambda: StunProtocol(server))
+        server.sockets.append(protocol)
+        server.slow = (agent.local_candidates[0].host, agent.local_candidates[0].port)
+        server.remote_username = agent.local_username
+        agent.remote_username, agent.remote_password = server.local_username, server.local_password
+        agent.accept_remote(protocol.local_candidate)
+        agent.start_checks()
+        async with asyncio.timeout(2):
+            await agent.connect()
+        assert agent.nominated_pair is not None
+        assert agent.nominated_pair.local_candidate.type == "host"
+        await agent.close()
+        await server.close()
+        turn.close()
+        await asyncio.sleep(0)
 
     async with open_lease("media") as lease:
         with leak_check():
