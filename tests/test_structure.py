@@ -112,7 +112,8 @@ def test_imports_are_seen_wherever_they_stand(source: str) -> None:
 def imported_by(statement: str) -> set[str]:
     """The top-level packages that a fresh interpreter has loaded after ``statement``."""
     code = f"{statement}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.split())
 
 
