@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import math
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -12,37 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from neko_trio._checks import Options, checked_options, refuse_hopeless
-from neko_trio._deadline import too_late
-from neko_trio._handshake import Attempt, MediaPorts, PeerOptions, open_link, open_peer
-from neko_trio._link import Link
-from neko_trio._peer_tasks import PeerTasks
-from neko_trio._ports.bus import Dropped, EventBus, Subscription
-from neko_trio._ports.frames import FrameSlot
-from neko_trio._ports.inputs import InputPort
+from neko_trio._checks import Options, checked_options
+from neko_trio._parts import Parts
+from neko_trio._ports.bus import Subscription
 from neko_trio._ports.state import StateCell
 from neko_trio._services import open_services, together
-from neko_trio._signals import Budget
-from neko_trio._state import State, initial_state, reduce_state
+from neko_trio._state import State
 from neko_trio._statistics import Statistics
+from neko_trio._supervisor import Supervisor
 from neko_trio._timeline import Timeline
 from neko_trio._wiring import Media, Wiring, real_wiring
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
-from neko_trio.errors import InvalidInput, NekoError, SessionClosed, SessionLost
-from neko_trio.protocol import Malformed, data_channel, events, requests
-from neko_trio.room.control import Control
-from neko_trio.room.rights import check_host
-from neko_trio.signaling.credential import Credential
+from neko_trio.errors import InvalidInput, SessionClosed
+from neko_trio.protocol import Malformed, events, requests
 from neko_trio.signaling.url import parse_server_url
 
 if TYPE_CHECKING:
-    from neko_trio.media.bridge import Lease
-    from neko_trio.media.frames import FrameContext
-    from neko_trio.media.peer_api import IceOptions, Peer
-
-logger = logging.getLogger("neko_trio.session")
+    from neko_trio.media.peer_api import IceOptions
 
 
 class Session:
@@ -59,7 +45,7 @@ class Session:
     keyboard: Keyboard
     """The keyboard. Needs :meth:`control`."""
 
-    def __init__(self, state: StateCell[State], parts: _Parts) -> None:
+    def __init__(self, state: StateCell[State], parts: Parts) -> None:
         self._state = state
         self._parts = parts
         self.screen = parts.screen
@@ -133,293 +119,11 @@ class Session:
         return f"<neko_trio.Session {self.state.session_id} epoch {self.epoch}>"
 
 
-class _Parts:
-    """What a session is made of. The supervisor plugs links and peers in; :class:`Session` is the caller's view."""
-
-    def __init__(self, wiring: Wiring, options: Options) -> None:
-        self.wiring = wiring
-        self.options = options
-        self.attempt = Attempt(Timeline(), Budget(options.close_timeout))
-        self.key = object()
-        self.slot = FrameSlot()
-        self.bus: EventBus[events.ServerEvent] = EventBus()
-        self.epoch = 0
-        self.link: Link | None = None
-        self.peer: Peer | None = None
-        self.peer_tasks: PeerTasks | None = None
-        self.lease: Lease | None = None
-        self.credential: Credential | None = None
-        self.failure: Callable[[], NekoError] | None = None
-        self.data_messages_malformed = 0
-        self._numbers = itertools.count(1)
-        self._state: StateCell[State] | None = None
-        self.screen: Screen
-        self.mouse: Mouse
-        self.keyboard: Keyboard
-        self.control: Control
-        self.inputs: InputPort
-
-    # -- the way of an event: reader → state → observers
-
-    def observe(self, event: events.ServerEvent) -> None:
-        """Reduce the state, then hand the event to its owners and to the observers. In the reader; never waits."""
-        if isinstance(event, events.SystemInit) and self._state is None:
-            self._build(initial_state(event))
-        elif self._state is not None:
-            state = reduce_state(self._state.value, event)
-            if state is not self._state.value:
-                self._state.set(state)
-                self.control.on_state(state)
-            if isinstance(event, events.SendUnicast):
-                self.inputs.on_unicast(event)
-        self.bus.publish(event.event, event)
-
-    def _build(self, state: State) -> None:
-        self._state = cell = StateCell(state)
-        if self.failure is not None:
-            cell.fail(self.failure)
-        self.inputs = InputPort(admit=lambda: check_host(cell.value))
-        self.mouse = Mouse(self.inputs, cell)
-        self.keyboard = Keyboard(self.inputs)
-        self.screen = Screen(self.slot, video=self.options.video != "off", session=self.key)
-        self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
-
-    @property
-    def state(self) -> StateCell[State]:
-        assert self._state is not None, "the state exists from system/init on"
-        return self._state
-
-    def on_data(self, message: bytes) -> None:
-        """A message of the data channel, in order, on the trio thread."""
-        try:
-            event = data_channel.decode_server(message)
-        except Malformed as error:
-            self.data_messages_malformed += 1
-            logger.warning("skipped a data channel message of the server: %s", error)
-            return
-        if isinstance(event, data_channel.Pong):
-            self.inputs.on_pong(event)
-
-    async def _take_control(self) -> None:
-        assert self.credential is not None
-        await self.wiring.take_control(self.credential)
-
-    # -- what the decoder's thread asks
-
-    def new_number(self) -> int:
-        """The next frame number. Any thread: ``next`` on a count is atomic."""
-        return next(self._numbers)
-
-    def frame_context(self) -> FrameContext:
-        """What is known about a picture that is decoded now. Any thread: one read of one frozen snapshot."""
-        from neko_trio.media.frames import FrameContext
-
-        state = self.state.value
-        return FrameContext(
-            session=self.key,
-            epoch=self.epoch,
-            screen_size=(state.screen.width, state.screen.height),
-            stream=state.stream,
-        )
-
-    # -- the end
-
-    def fail(self, failure: Callable[[], NekoError]) -> None:
-        """End every wait on any port, now and later. The first failure stays."""
-        if self.failure is not None:
-            return
-        self.failure = failure
-        self.slot.fail(failure)
-        self.bus.fail(failure)
-        if self._state is not None:
-            self._state.fail(failure)
-            self.inputs.fail(failure)
-
-    def live_link(self) -> Link:
-        """The link, or the reason why there is none any more."""
-        if self.failure is not None:
-            raise self.failure()
-        assert self.link is not None
-        return self.link
-
-    def statistics(self) -> Statistics:
-        counts = self.link.counts if self.link else None
-        tasks = self.peer_tasks
-        return Statistics(
-            epoch=self.epoch,
-            messages_received=counts.messages_received if counts else 0,
-            messages_sent=counts.messages_sent if counts else 0,
-            messages_malformed=(counts.malformed if counts else 0) + self.data_messages_malformed,
-            offers_unrequested=counts.unrequested_offers if counts else 0,
-            candidates_malformed=tasks.candidates_malformed if tasks else 0,
-            candidates_dropped=tasks.candidates_dropped if tasks else 0,
-            video_toggles=tasks.toggles if tasks else 0,
-            frames_shown=self.slot.put_total,
-            frames_unseen=self.slot.unseen_total,
-            background_failures=self.lease.background_failures.total if self.lease else 0,
-            peer=self.peer.statistics() if self.peer else None,
-        )
-
-
-class _Supervisor:
-    """The one loop over links and peers; its first policy is "once"."""
-
-    def __init__(self, parts: _Parts) -> None:
-        self._parts = parts
-        self._connect_scope = trio.CancelScope()
-        self.connected = trio.Event()
-
-    def abandon(self) -> None:
-        """Give up a connect that is still under way."""
-        self._connect_scope.cancel(reason="the session's block has ended")
-
-    async def run(self) -> None:
-        """Connect, once, and stay connected until cancelled. What ends it is raised, typed."""
-        parts = self._parts
-        self._connect_scope.deadline = trio.current_time() + parts.options.connect_timeout
-        try:
-            with self._connect_scope:
-                await self._connected_session()
-            if not self.connected.is_set() and self._connect_scope.cancelled_caught and not parts.attempt.closing:
-                raise too_late(parts.attempt, parts.options.connect_timeout)
-        except NekoError as error:
-            if not self.connected.is_set():
-                error.timeline = parts.attempt.timeline
-                if error.step is None:
-                    error.step = parts.attempt.step
-                parts.fail(lambda: SessionClosed("The session never came up."))
-                raise
-            cause = error  # ``error`` itself is unbound after this block
-            parts.fail(lambda: _lost(cause))
-            if isinstance(error, SessionLost):
-                raise
-            raise _lost(error) from error
-
-    async def _connected_session(self) -> None:
-        """Log in, connect, stay; then log out: each login else stays in everyone's list of sessions."""
-        parts, wiring = self._parts, self._parts.wiring
-        if wiring.login is None:
-            parts.credential = wiring.credential
-            await self._with_media()
-            return
-        try:
-            parts.credential = await self._log_in()
-            parts.attempt.timeline.mark("login")
-            await self._with_media()
-        finally:
-            credential = parts.credential
-            if credential is not None:
-                with parts.attempt.budget.shield():
-                    await together(lambda: wiring.logout(credential))
-
-    async def _with_media(self) -> None:
-        media = self._parts.wiring.media
-        if self._parts.options.video == "off":
-            await self._with_link()
-            return
-        await media.prepare()
-        async with media.open_lease() as lease, open_services() as services:
-            self._parts.lease = lease
-            services.start_soon(lease.wait_lost)
-            await self._with_link()
-
-    async def _with_link(self) -> None:
-        parts, credential = self._parts, self._parts.credential
-        assert credential is not None
-        async with open_link(lambda: parts.wiring.dial(credential), parts.attempt, parts.observe) as (link, init):
-            await self._run_link(link, init)
-
-    async def _log_in(self) -> Credential:
-        """Log in, with the media's imports beside it. Cancelled half-way, wait for the answer: only it can log out."""
-        parts, wiring = self._parts, self._parts.wiring
-        login = wiring.login
-        assert login is not None
-        answer: list[Credential] = []
-        answered, prepared = trio.Event(), trio.Event()
-
-        async def log_in() -> None:
-            try:
-                answer.append(await login())
-            finally:
-                answered.set()
-
-        async def prepare() -> None:
-            await wiring.media.prepare()
-            prepared.set()
-
-        try:
-            async with open_services() as services:
-                services.start_soon(log_in)
-                if parts.options.video != "off":
-                    services.start_soon(prepare)
-                else:
-                    prepared.set()
-                try:
-                    await answered.wait()
-                    await prepared.wait()
-                finally:
-                    if not answered.is_set():
-                        with parts.attempt.budget.shield():
-                            await answered.wait()
-        except BaseException:
-            if answer:
-                with parts.attempt.budget.shield():
-                    await together(lambda: wiring.logout(answer[0]))
-            raise
-        return answer[0]
-
-    async def _run_link(self, link: Link, init: events.SystemInit) -> None:
-        parts = self._parts
-        parts.link = link
-        refuse_hopeless(init, parts.options)
-        parts.inputs.plug(None, link, session_id=init.session_id)
-        try:
-            if parts.options.video == "off":
-                await self._stay()
-                return
-            assert parts.lease is not None
-            parts.epoch += 1
-            ports = MediaPorts(parts.lease, parts.slot, parts.new_number, parts.frame_context, parts.on_data)
-            options = PeerOptions(
-                ice=parts.options.ice,
-                stream=parts.options.stream,
-                leaves_by_logout=parts.wiring.login is not None,
-            )
-            opened = open_peer(link, parts.wiring.media.open_peer_connection, parts.attempt, ports, options)
-            async with opened as (peer, tasks):
-                parts.peer, parts.peer_tasks = peer, tasks
-                parts.inputs.plug(peer, link, session_id=init.session_id)
-                try:
-                    await self._stay()
-                finally:
-                    parts.inputs.plug(None, link, session_id=init.session_id)
-        finally:
-            parts.inputs.unplug()
-
-    async def _stay(self) -> None:
-        self._connect_scope.deadline = math.inf
-        self.connected.set()
-        await trio.sleep_forever()
-
-
-def _lost(error: NekoError) -> SessionLost:
-    """A fresh error for one waiter: tracebacks of several tasks do not belong into one exception."""
-    known = isinstance(error, SessionLost)
-    lost = SessionLost(
-        error.message if known else f"The session was lost: {error.message}",
-        hint=error.hint,
-        step=error.step,
-        retryable=error.retryable,
-    )
-    lost.__cause__ = error
-    return lost
-
-
 @asynccontextmanager
 async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session]:
     """The session over any wiring; :func:`open_session` gives it the real one."""
-    parts = _Parts(wiring, options)
-    supervisor = _Supervisor(parts)
+    parts = Parts(wiring, options)
+    supervisor = Supervisor(parts)
     async with open_services() as services:
         services.start_soon(supervisor.run)
         try:
@@ -513,6 +217,3 @@ def _refuse_jumping_clock(wiring: Wiring) -> None:
             "open_session needs real time: trio's autojump clock does not see sockets and threads.",
             hint="Use neko_trio.testing.FakePeer and scripted signaling under a mock clock.",
         )
-
-
-__all__ = ["Dropped", "Session", "open_session", "run_session"]

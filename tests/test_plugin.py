@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+# pytester puts sys.modules back to what it was before each of its tests. Compiled libraries that are first imported
+# in between would be imported a second time later, and cryptography then no longer knows its own classes.
+import neko_trio.media.peer
+import neko_trio.simulator._media  # noqa: F401
+
 if TYPE_CHECKING:
     from neko_trio.testing import TestServer
 

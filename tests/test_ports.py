@@ -93,7 +93,12 @@ async def test_a_frame_put_by_another_thread_wakes_the_waiter() -> None:
 
         nursery.start_soon(reader)
         await trio.testing.wait_all_tasks_blocked()
-        thread = threading.Thread(target=lambda: [slot.put(picture(number)) for number in range(2, 50)])
+
+        def many() -> None:
+            for number in range(2, 50):
+                slot.put(picture(number))
+
+        thread = threading.Thread(target=many)
         thread.start()
         await trio.to_thread.run_sync(thread.join)
     assert got[0] > 1

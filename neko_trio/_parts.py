@@ -1,0 +1,165 @@
+"""What a session is made of: its ports, and the way of an event, a data-channel message and a failure through them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from neko_trio._checks import Options
+from neko_trio._handshake import Attempt
+from neko_trio._link import Link
+from neko_trio._peer_tasks import PeerTasks
+from neko_trio._ports.bus import EventBus
+from neko_trio._ports.frames import FrameSlot
+from neko_trio._ports.inputs import InputPort
+from neko_trio._ports.state import StateCell
+from neko_trio._signals import Budget
+from neko_trio._state import State, initial_state, reduce_state
+from neko_trio._statistics import Statistics
+from neko_trio._timeline import Timeline
+from neko_trio._wiring import Wiring
+from neko_trio.desktop.keyboard import Keyboard
+from neko_trio.desktop.mouse import Mouse
+from neko_trio.desktop.screen import Screen
+from neko_trio.errors import NekoError
+from neko_trio.protocol import Malformed, data_channel, events
+from neko_trio.room.control import Control
+from neko_trio.room.rights import check_host
+from neko_trio.signaling.credential import Credential
+
+if TYPE_CHECKING:
+    from neko_trio.media.bridge import Lease
+    from neko_trio.media.frames import FrameContext
+    from neko_trio.media.peer_api import Peer
+
+logger = logging.getLogger("neko_trio.session")
+
+
+class Parts:
+    """What outlives a link or a peer. The supervisor plugs those in; ``Session`` is the caller's view."""
+
+    def __init__(self, wiring: Wiring, options: Options) -> None:
+        self.wiring = wiring
+        self.options = options
+        self.attempt = Attempt(Timeline(), Budget(options.close_timeout))
+        self.key = object()
+        self.slot = FrameSlot()
+        self.bus: EventBus[events.ServerEvent] = EventBus()
+        self.epoch = 0
+        self.link: Link | None = None
+        self.peer: Peer | None = None
+        self.peer_tasks: PeerTasks | None = None
+        self.lease: Lease | None = None
+        self.credential: Credential | None = None
+        self.failure: Callable[[], NekoError] | None = None
+        self.data_messages_malformed = 0
+        self._numbers = itertools.count(1)
+        self._state: StateCell[State] | None = None
+        self.screen: Screen
+        self.mouse: Mouse
+        self.keyboard: Keyboard
+        self.control: Control
+        self.inputs: InputPort
+
+    # -- the way of an event: reader → state → observers
+
+    def observe(self, event: events.ServerEvent) -> None:
+        """Reduce the state, then hand the event to its owners and to the observers. In the reader; never waits."""
+        if isinstance(event, events.SystemInit) and self._state is None:
+            self._build(initial_state(event))
+        elif self._state is not None:
+            state = reduce_state(self._state.value, event)
+            if state is not self._state.value:
+                self._state.set(state)
+                self.control.on_state(state)
+            if isinstance(event, events.SendUnicast):
+                self.inputs.on_unicast(event)
+        self.bus.publish(event.event, event)
+
+    def _build(self, state: State) -> None:
+        self._state = cell = StateCell(state)
+        if self.failure is not None:
+            cell.fail(self.failure)
+        self.inputs = InputPort(admit=lambda: check_host(cell.value))
+        self.mouse = Mouse(self.inputs, cell)
+        self.keyboard = Keyboard(self.inputs)
+        self.screen = Screen(self.slot, video=self.options.video != "off", session=self.key)
+        self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
+
+    @property
+    def state(self) -> StateCell[State]:
+        assert self._state is not None, "the state exists from system/init on"
+        return self._state
+
+    def on_data(self, message: bytes) -> None:
+        """A message of the data channel, in order, on the trio thread."""
+        try:
+            event = data_channel.decode_server(message)
+        except Malformed as error:
+            self.data_messages_malformed += 1
+            logger.warning("skipped a data channel message of the server: %s", error)
+            return
+        if isinstance(event, data_channel.Pong):
+            self.inputs.on_pong(event)
+
+    async def _take_control(self) -> None:
+        assert self.credential is not None
+        await self.wiring.take_control(self.credential)
+
+    # -- what the decoder's thread asks
+
+    def new_number(self) -> int:
+        """The next frame number. Any thread: ``next`` on a count is atomic."""
+        return next(self._numbers)
+
+    def frame_context(self) -> FrameContext:
+        """What is known about a picture that is decoded now. Any thread: one read of one frozen snapshot."""
+        from neko_trio.media.frames import FrameContext
+
+        state = self.state.value
+        return FrameContext(
+            session=self.key,
+            epoch=self.epoch,
+            screen_size=(state.screen.width, state.screen.height),
+            stream=state.stream,
+        )
+
+    # -- the end
+
+    def fail(self, failure: Callable[[], NekoError]) -> None:
+        """End every wait on any port, now and later. The first failure stays."""
+        if self.failure is not None:
+            return
+        self.failure = failure
+        self.slot.fail(failure)
+        self.bus.fail(failure)
+        if self._state is not None:
+            self._state.fail(failure)
+            self.inputs.fail(failure)
+
+    def live_link(self) -> Link:
+        """The link, or the reason why there is none any more."""
+        if self.failure is not None:
+            raise self.failure()
+        assert self.link is not None
+        return self.link
+
+    def statistics(self) -> Statistics:
+        counts = self.link.counts if self.link else None
+        tasks = self.peer_tasks
+        return Statistics(
+            epoch=self.epoch,
+            messages_received=counts.messages_received if counts else 0,
+            messages_sent=counts.messages_sent if counts else 0,
+            messages_malformed=(counts.malformed if counts else 0) + self.data_messages_malformed,
+            offers_unrequested=counts.unrequested_offers if counts else 0,
+            candidates_malformed=tasks.candidates_malformed if tasks else 0,
+            candidates_dropped=tasks.candidates_dropped if tasks else 0,
+            video_toggles=tasks.toggles if tasks else 0,
+            frames_shown=self.slot.put_total,
+            frames_unseen=self.slot.unseen_total,
+            background_failures=self.lease.background_failures.total if self.lease else 0,
+            peer=self.peer.statistics() if self.peer else None,
+        )
