@@ -25,6 +25,15 @@ PATIENCE = 5.0
 CHANGE = 40
 """Difference of a colour value (of 255) from which a pixel counts as changed by the input, not by encoding."""
 
+TILE = 8
+"""Side in pixels of the squares that are judged each by itself: narrower than a letter."""
+
+MARKED = 6
+"""Changed pixels from which a tile counts: of fewer, encoding may leave nothing."""
+
+BLINKED_OFF = 0.5
+"""A moment, in seconds, at which the caret is not drawn."""
+
 
 def demo(*, output: PictureFile = Path("neko-trio-demo.png"), json: Json = False) -> int:
     """Start an embedded desktop in another process, connect, type, click, wait for the picture to show it, save it."""
@@ -98,13 +107,11 @@ async def _act(session: Session, first: Frame, say: Any) -> Frame:
 
 
 def _look(desktop: SmallDesktop, box: Box) -> Pixels:
-    """What the desktop shows in ``box`` now: (height, width, 3) int16 RGB."""
-    import time
-
+    """What the desktop shows in ``box``, without its blinking caret: (height, width, 3) int16 RGB."""
     import numpy as np
 
     x, y, width, height = box
-    return desktop.render(time.monotonic()).to_rgb()[y : y + height, x : x + width].astype(np.int16)
+    return desktop.render(BLINKED_OFF).to_rgb()[y : y + height, x : x + width].astype(np.int16)
 
 
 async def _until_shown(session: Session, before: Pixels, after: Pixels, box: Box) -> Frame:
@@ -121,8 +128,25 @@ async def _until_shown(session: Session, before: Pixels, after: Pixels, box: Box
         async with session.screen.frames() as frames:
             async for frame in frames:
                 seen = frame.crop((x, y, x + width, y + height)).to_ndarray().astype(np.int16)
-                to_after = np.abs(seen - after)[changed].mean()
-                to_before = np.abs(seen - before)[changed].mean()
-                if to_after < to_before / 3:
+                if _shows(seen, before, after, changed):
                     return frame
     raise VideoStalled(f"The picture did not show the input within {PATIENCE:g} s.", step="demo")
+
+
+def _shows(seen: Pixels, before: Pixels, after: Pixels, changed: NDArray[np.bool_]) -> bool:
+    """Whether ``seen`` is ``after``, not ``before``: on the whole, and in each tile, so that no letter is missing."""
+    import numpy as np
+
+    to_after = np.abs(seen - after).sum(axis=2) * changed
+    to_before = np.abs(seen - before).sum(axis=2) * changed
+    tiles = _tiled(changed) >= MARKED
+    return bool(to_after.sum() < to_before.sum() / 3 and (_tiled(to_after) < _tiled(to_before))[tiles].all())
+
+
+def _tiled(values: NDArray[Any]) -> NDArray[np.int64]:
+    """The sum in each tile."""
+    import numpy as np
+
+    height, width = values.shape
+    rows = np.add.reduceat(values, np.arange(0, height, TILE), axis=0, dtype=np.int64)
+    return np.add.reduceat(rows, np.arange(0, width, TILE), axis=1)
