@@ -154,8 +154,12 @@ class Link:
                     self.counts.stray_candidates += 1
                 else:
                     self._signals.put_candidate(event)
-            case events.SignalClose() if self._signals is not None:
+            case events.SignalClose() if self._signals is not None and self._signals.offered:
                 self._signals.closed.set()
+            case events.SignalClose():
+                # Of the peer before, on a session that goes on by its token: its end may take the server 0.4 s, and
+                # from the next offer on it says no more of it (internal/session/session.go, SetWebRTCConnected).
+                logger.info("ignored a signal/close for a peer of before")
             case _:
                 pass
         self._observe(event)

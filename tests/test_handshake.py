@@ -295,6 +295,22 @@ async def test_signal_close_ends_the_connect_at_once(autojump_clock: MockClock, 
     assert trio.current_time() - started < 1
 
 
+async def test_a_signal_close_before_the_offer_is_of_another_peer(
+    autojump_clock: MockClock, server: ScriptedServer
+) -> None:
+    """A session with a token that connects again soon hears the end of its peer of before."""
+
+    def respond(_request: requests.ClientRequest) -> None:
+        server.send(events.SignalClose())
+        server.send(server.offer())
+
+    server.on["signal/request"] = respond
+    server.on_connect = lambda: server.send(events.SignalClose())
+    async with open_scripted_session(server, FakeMedia()) as session:
+        await trio.testing.wait_all_tasks_blocked()
+        assert session.epoch == 1
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [("session not found", LoginRefused), ("session disconnected", Kicked), ("weird", ConnectionRejected)],
