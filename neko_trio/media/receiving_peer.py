@@ -31,6 +31,8 @@ SEND_LIMIT = 64 * 1024
 """Bytes that may lie unsent in the data channel before a sender waits."""
 STRAGGLER_LIMIT = 1.0
 """Seconds that aiortc's connecting task has to end after the close."""
+HANDSHAKE_LIMIT = 0.5
+"""Seconds that a close waits for a DTLS handshake that is under way; it takes two round trips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,11 +211,18 @@ class ReceivingPeer:
         self._pair = self._read_pair()
         if self._video is not None:
             await self._video.aclose()
+        if self._connecting is not None and self._in_dtls_handshake:
+            # In the middle of it there is no goodbye; a server that gets none keeps the peer, watching, for 5 s.
+            await asyncio.wait({self._connecting}, timeout=HANDSHAKE_LIMIT)
         await self._pc.close()
         await self.agent.close()  # when it was never installed
         if self._connecting is not None:  # woken by the close, it has some steps left
             await asyncio.wait({self._connecting}, timeout=STRAGGLER_LIMIT)
             self._connecting.cancel()
+
+    @property
+    def _in_dtls_handshake(self) -> bool:
+        return self._pc.iceConnectionState == "completed" and not self._connected and not self._ended
 
     # -- looking
 
