@@ -26,6 +26,7 @@ __all__ = ["Front"]
 MAX_MESSAGE = 64 * 1024 * 1024
 _GOOD_CLOSES = (1000, 1001)
 _WENT_AWAY = (trio.BrokenResourceError, trio.ClosedResourceError)
+_LINGER = 0.5
 _SECRET_CALLS = ("/api/login", "/api/profile", "/api/members")
 
 
@@ -40,6 +41,12 @@ class TcpConnection:
             self.stream = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
         self.scope = trio.CancelScope()
         """What serves it runs in here."""
+
+    async def finish(self, linger: float) -> None:
+        """No more is sent; read for at most `linger` seconds until the client closes too."""
+        with trio.move_on_after(linger):
+            await self._socket.send_eof()
+            await _read_to_end(self._socket)
 
     def drop(self, *, reset: bool) -> None:
         """Close TCP now, without a close frame; `reset` sends RST in place of FIN."""
@@ -134,6 +141,8 @@ class Front:
             await self._serve_websocket(connection, request, replay)
 
         await serve_http(stream, self._answer, upgrade, upgrade_path=f"{self.rest.prefix}/api/ws")
+        # Closing with bytes unread would reset the connection, and the answer with it.
+        await connection.finish(_LINGER)
 
     async def _answer(self, request: Request) -> Response:
         journal = self.room.journal
@@ -177,7 +186,7 @@ class Front:
         client = ClientSocket(websocket, connection, who=session.id, journal=room.journal, faults=room.faults)
         self._clients.add(client)
         room.connect_socket(session, client)
-        normally = False
+        code = 1006
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.write)
@@ -187,12 +196,11 @@ class Front:
                         await self.dispatcher.receive(session, await websocket.get_message())
                 except ConnectionClosed as closed:
                     code = 1006 if closed.reason is None else closed.reason.code
-                    normally = code in _GOOD_CLOSES
-                    room.journal.add(session.id, "ws", "received", f"close {code}", "")
                 nursery.cancel_scope.cancel()
         finally:
             self._clients.discard(client)
-            room.disconnect_socket(session, client, delayed=not normally)
+            room.journal.add(session.id, "ws", "received", f"close {code}", "")
+            room.disconnect_socket(session, client, delayed=code not in _GOOD_CLOSES)
 
 
 @asynccontextmanager

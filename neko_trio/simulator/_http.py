@@ -181,6 +181,10 @@ async def serve_http(stream: trio.abc.Stream, answer: Answer, upgrade: Upgrade, 
                 return
             request = _request(head)
             if request.path == upgrade_path and request.wants_websocket:
+                await reader.body()
+                if connection.trailing_data[0]:
+                    # As the server's library: who speaks before the handshake is complete is hung up on.
+                    return
                 await upgrade(request, ReplayStream(stream, bytes(reader.raw)))
                 return
             body = await reader.body()
