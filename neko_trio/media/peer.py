@@ -25,6 +25,7 @@ from neko_trio.errors import (
 from neko_trio.media.ice_gathering import is_address
 from neko_trio.media.ice_servers import ServerUrl, resolve_host, server_urls
 from neko_trio.media.mailbox import Mailbox
+from neko_trio.media.offer_check import check_offer
 from neko_trio.media.peer_api import PeerSetup, PeerStatistics
 from neko_trio.media.receiving_peer import News, ReceivingPeer
 from neko_trio.protocol import Malformed
@@ -35,8 +36,6 @@ __all__ = ["PeerConnection", "open_peer_connection"]
 
 CODECS = ("VP8", "H264")
 """Video codecs that can be decoded."""
-NEEDED = ("ice-ufrag", "ice-pwd", "fingerprint", "mid")
-"""Attributes without which no offer can be answered (RFC 8839 §5.4, RFC 8842 §5.1, RFC 9143 §7)."""
 CLOSE_LIMIT = 2.0
 """Seconds that leaving waits for the close; it takes milliseconds."""
 NEWS_LIMIT = 1024
@@ -184,11 +183,13 @@ class PeerConnection:
                 hint="Set the server's capture.video.codec and pipeline to VP8 or H264.",
                 step="remote_description_set",
             )
-        missing = [name for name in NEEDED if f"\na={name}:" not in self._setup.offer_sdp]
-        if missing:  # aiortc would take it and fail later, in a task of its own
-            raise ProtocolViolation(f"The server's offer has no {', '.join(missing)}.", step="remote_description_set")
         try:
+            check_offer(self._setup.offer_sdp)
             await self._lease.run(self._peer.set_remote_description, self._setup.offer_sdp)
+        except Malformed as error:
+            raise ProtocolViolation(
+                f"The server's offer cannot be used: {error.reason}.", step="remote_description_set"
+            ) from error
         except _BAD_SDP as error:
             raise ProtocolViolation(
                 f"The server's offer cannot be applied: {error!r}.", step="remote_description_set"
@@ -200,7 +201,7 @@ class PeerConnection:
         peer = self._peer
         try:
             answer = await self._lease.run(peer.set_local_description)
-        except _AIORTC_ERRORS as error:
+        except _BAD_SDP as error:
             raise ProtocolViolation(
                 f"The server's offer cannot be answered: {error!r}.", step="local_description_set"
             ) from error
@@ -250,6 +251,7 @@ class PeerConnection:
             offer = read_offer(sdp)
             if offer.ice_ufrag != self._offer.ice_ufrag:
                 raise ProtocolViolation("The server's new offer restarts ICE, which needs a new peer connection.")
+            check_offer(sdp)
             answer = await self._lease.run(self._peer.renegotiate, sdp)
         except (Malformed, *_BAD_SDP) as error:
             raise ProtocolViolation(f"The server's new offer cannot be applied: {error!r}.") from error

@@ -23,6 +23,7 @@ __all__ = [
     "DEEDS",
     "PASSWORD",
     "TOKEN",
+    "AnyStream",
     "HostileNeko",
     "message",
     "open_black_hole",
@@ -132,6 +133,8 @@ class HostileNeko:
         self.events: list[str] = []
         """Names of the client's events, in order."""
         self.logouts = 0
+        self.goes_on: dict[str, Deed] = {}
+        """Deeds after which all goes on as usual."""
 
     def served(self) -> AbstractAsyncContextManager[Served]:
         """Serve on a free port."""
@@ -160,9 +163,9 @@ class HostileNeko:
 
     async def _do(self, stream: AnyStream, step: str, due: bytes) -> bool:
         """Whether all goes on as usual afterwards."""
-        deed = self.deeds.get(step, behave)
-        await deed(stream, due)
-        return deed is behave
+        deed = self.deeds.get(step)
+        await (deed or self.goes_on.get(step, behave))(stream, due)
+        return deed is None
 
     async def _talk(self, side: ServerSide, request: bytes) -> None:
         stream = side.stream
