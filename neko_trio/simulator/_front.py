@@ -207,7 +207,7 @@ class Front:
 async def _accepted(stream: trio.abc.Stream) -> AsyncGenerator[WebSocketConnection, None]:
     async with trio.open_nursery() as nursery:
         handshake = await wrap_server_stream(
-            # No queue: what the library holds when a close frame comes would be lost, the server handles it.
+            # No queue: a message is taken when the one before it has been handled, as at the server.
             nursery,
             stream,
             message_queue_size=0,

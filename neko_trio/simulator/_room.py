@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
+from neko_trio.simulator._attendance import Attendance
 from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
 from neko_trio.simulator._session import Session, SocketSide
-from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, merged, new_uid, now_text
+from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, merged, new_uid
 
 __all__ = ["Room", "RoomError", "Timings", "fields_of", "file_transfer_payload"]
 
@@ -77,14 +78,12 @@ class Room:
         self.touch = touch
         self.sessions: dict[str, Session] = {}
         self.broadcast_url: str | None = None
-        self.started = now_text()
         self.refused: Counter[str] = Counter()
         """What was dropped without a word, by event and reason."""
         self._tokens: dict[str, str] = {}
         self._host_id = ""
         self._cursors: dict[str, list[dict[str, int]]] = {}
-        self._totals: Counter[bool] = Counter()
-        self._last_left: dict[bool, str | None] = {}
+        self._attendance = Attendance()
         desk.on_clipboard = self._clipboard_updated
 
     # Sessions
@@ -154,9 +153,7 @@ class Room:
             session.grace.cancel()
             session.grace = None
         session.set_connected(True)
-        admin = session.profile.is_admin
-        self._totals[admin] += 1
-        self._last_left[admin] = None
+        self._attendance.came(admin=session.profile.is_admin)
         self._greet(session)
         if before is not None:
             before.destroy("connection replaced")
@@ -200,9 +197,7 @@ class Room:
             return
         session.set_connected(False)
         admin = session.profile.is_admin
-        self._totals[admin] -= 1
-        if self._totals[admin] == 0:
-            self._last_left[admin] = now_text()
+        self._attendance.left(admin=admin)
         if self.is_host(session):
             self.desk.release_all()
             self.set_host(session, None)
@@ -340,16 +335,7 @@ class Room:
     def statistics(self) -> dict[str, Any]:
         """`GET /api/stats`."""
         host = self.host
-        shown: dict[str, Any] = {"has_host": host is not None}
-        if host is not None:
-            shown["host_id"] = host.id
-        shown["server_started_at"] = self.started
-        for name, admin in (("user", False), ("admin", True)):
-            shown[f"total_{name}s"] = self._totals[admin]
-            left = self._last_left.get(admin)
-            if left is not None:
-                shown[f"last_{name}_left_at"] = left
-        return shown
+        return self._attendance.shown(None if host is None else host.id)
 
     # Telling
 

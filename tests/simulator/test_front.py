@@ -132,6 +132,31 @@ async def test_tcp_stays_open_after_a_close_frame(house: House) -> None:
     assert not session.is_connected
 
 
+async def test_what_was_sent_before_a_close_frame_is_handled(house: House) -> None:
+    _, token = await house.login()
+    async with await trio.open_tcp_stream("127.0.0.1", house.port) as stream:
+        await stream.send_all(UPGRADE + f"Authorization: Bearer {token}\r\n\r\n".encode())
+        received = b""
+        while b"openinapp/init" not in received:
+            received += await stream.receive_some()
+        message = b'{"event":"control/copy"}'  # takes 10 ms: the others wait behind it
+        frame = bytes((0x81, 0x80 | len(message))) + bytes(4) + message
+        await stream.send_all(frame * 5 + bytes((0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8)))
+        await house.simulator.journal.wait_for(lambda entry: entry.event == "close 1000")
+    assert len(house.simulator.journal.select(lambda entry: entry.event == "control/copy")) == 5
+
+
+async def test_a_host_who_leaves_holds_nothing_any_more(house: House) -> None:
+    async with house.client() as client:
+        await client.send("control/keydown", {"keysym": 97})
+        await client.send("control/buttondown", {"code": 1})
+        await client.settle()
+        assert house.simulator.held == (frozenset({97}), frozenset({1}))
+    await house.simulator.journal.wait_for(lambda entry: entry.event == "close 1000")
+    assert house.simulator.held == (frozenset(), frozenset())
+    assert house.simulator.host is None
+
+
 async def test_an_abnormal_loss_leaves_the_session_its_place_for_a_while(open_house: OpenHouse) -> None:
     async with open_house(timings=Timings(reconnect_grace=0.3)) as house:
         async with house.client("watcher", admin=True) as watcher:
