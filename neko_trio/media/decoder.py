@@ -17,11 +17,20 @@ from time import perf_counter
 
 import av
 from av.codec.context import Flags
+from av.video.reformatter import Colorspace
 
 from neko_trio.media.depayload import VideoFormat
 from neko_trio.media.jitter_buffer import EncodedFrame
 
 logger = logging.getLogger(__name__)
+
+UNSPECIFIED = 2
+"""``AVCOL_SPC_UNSPECIFIED``, which PyAV has no name for."""
+
+SD_LINES = 576
+"""Lines up to which a picture without a tag is BT.601, as FFmpeg takes it. Above, the server's GStreamer makes BT.709
+of the desktop's RGB. VP8 cannot say so (RFC 6386 section 9.2), and FFmpeg calls it BT.601 (seen: the server's 720p VP8
+holds the same values as its H264, which is tagged BT.709)."""
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _names = count(1)
@@ -134,6 +143,8 @@ class Decoder:
             return
         for picture in pictures:
             self.frames_decoded += 1
+            if picture.height > SD_LINES and (self._codec.name == "VP8" or picture.colorspace == UNSPECIFIED):
+                picture.colorspace = Colorspace.ITU709
             arrived = frame.arrived if picture.pts is None else picture.pts / 1_000_000
             self._deliver(picture, arrived)
 

@@ -1,4 +1,8 @@
-"""A picture as video encoders want it: YUV 4:2:0 planes, BT.601 limited range, in one buffer."""
+"""A picture as video encoders want it: YUV 4:2:0 planes, limited range, in one buffer.
+
+The matrix is the real server's, whose GStreamer takes BT.709 above 576 lines and BT.601 up to there; its VP8 cannot say
+which (seen: its 720p VP8 holds the same values as its H264, which is tagged BT.709).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,13 @@ from typing import TypeAlias
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
 __all__ = ["Bytes2D", "Picture"]
+
+SD_LINES = 576
+"""Lines up to which a picture is BT.601."""
 
 Bytes2D: TypeAlias = NDArray[np.uint8]
 
@@ -37,6 +45,11 @@ class Picture:
         self.v[:] = 128
 
     @property
+    def matrix(self) -> Colorspace:
+        """Which matrix makes RGB of it."""
+        return _matrix(self.height)
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.width, self.height
@@ -50,7 +63,7 @@ class Picture:
         height, width = rgb.shape[:2]
         if x % 2 or y % 2 or x < 0 or y < 0 or x + width > self.width or y + height > self.height:
             raise ValueError(f"{width}x{height} does not fit at {x},{y} in {self.width}x{self.height}")
-        part = Picture.from_rgb(rgb)
+        part = self._from_frame(_rgb_frame(rgb), (width, height), self.matrix)
         self.y[y : y + height, x : x + width] = part.y
         self.u[y // 2 : (y + height) // 2, x // 2 : (x + width) // 2] = part.u
         self.v[y // 2 : (y + height) // 2, x // 2 : (x + width) // 2] = part.v
@@ -72,18 +85,23 @@ class Picture:
     @classmethod
     def from_rgb(cls, rgb: Bytes2D, size: tuple[int, int] | None = None) -> Picture:
         """Convert an (h, w, 3) uint8 RGB array, scaling it to ``size`` (width, height) when given."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        return cls._from_frame(frame, size or (rgb.shape[1], rgb.shape[0]))
+        width, height = size or (rgb.shape[1], rgb.shape[0])
+        return cls._from_frame(_rgb_frame(rgb), (width, height), _matrix(height))
 
     def scaled(self, size: tuple[int, int]) -> Picture:
         """A new picture of another ``size`` (width, height)."""
-        return self._from_frame(self.to_frame(), size)
+        return self._from_frame(self.to_frame(), size, _matrix(size[1]))
 
     @classmethod
-    def _from_frame(cls, frame: av.VideoFrame, size: tuple[int, int]) -> Picture:
+    def _from_frame(cls, frame: av.VideoFrame, size: tuple[int, int], matrix: Colorspace) -> Picture:
         picture = cls(*size)
-        frame = av.video.reformatter.VideoReformatter().reformat(
-            frame, width=size[0], height=size[1], format="yuv420p", interpolation="FAST_BILINEAR"
+        frame = VideoReformatter().reformat(
+            frame,
+            width=size[0],
+            height=size[1],
+            format="yuv420p",
+            dst_colorspace=matrix,
+            interpolation="FAST_BILINEAR",
         )
         for plane, target in zip(frame.planes, (picture.y, picture.u, picture.v), strict=True):
             lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)  # lines are padded
@@ -92,11 +110,21 @@ class Picture:
 
     def to_frame(self) -> av.VideoFrame:
         """A frame for PyAV that may share this picture's memory: done with before the picture changes again."""
-        if self.height % 4:  # PyAV 18 takes such a buffer for one that is two lines shorter
-            return av.VideoFrame.from_ndarray(self.buffer, format="yuv420p")
-        return av.VideoFrame.from_numpy_buffer(self.buffer, format="yuv420p")
+        # PyAV 18 takes a buffer of other heights for one that is two lines shorter.
+        make = av.VideoFrame.from_ndarray if self.height % 4 else av.VideoFrame.from_numpy_buffer
+        frame = make(self.buffer, format="yuv420p")
+        frame.colorspace = self.matrix
+        return frame
 
     def to_rgb(self) -> Bytes2D:
         """An (h, w, 3) uint8 RGB array of its own."""
-        reformatter = av.video.reformatter.VideoReformatter()
-        return reformatter.reformat(self.to_frame(), format="rgb24").to_ndarray().astype(np.uint8, copy=False)
+        frame = VideoReformatter().reformat(self.to_frame(), format="rgb24")
+        return frame.to_ndarray().astype(np.uint8, copy=False)
+
+
+def _matrix(height: int) -> Colorspace:
+    return Colorspace.ITU601 if height <= SD_LINES else Colorspace.ITU709
+
+
+def _rgb_frame(rgb: Bytes2D) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")

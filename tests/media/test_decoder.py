@@ -7,10 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 
 import av
+import numpy as np
 import pytest
 from aiortc.rtp import RtpPacket
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from neko_trio.media.decoder import Decoder
 from neko_trio.media.depayload import FORMATS
@@ -234,3 +237,21 @@ def test_a_picture_may_change_its_size(encoded: list[EncodedFrame]) -> None:
 
     _, sink = run(scenario, wanted=2)
     assert [(picture.width, picture.height) for picture in sink.pictures] == [(1280, 720), (320, 200)]
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(480, Colorspace.ITU601), (720, Colorspace.ITU709)])
+def test_colours_are_the_desktops(height: int, matrix: Colorspace) -> None:
+    """The server's GStreamer makes BT.709 above 576 lines, which VP8 cannot say and FFmpeg takes for BT.601."""
+    rgb = np.full((height, 640, 3), (0, 0, 127), np.uint8)
+    source = VideoReformatter().reformat(av.VideoFrame.from_ndarray(rgb), format="yuv420p", dst_colorspace=matrix)
+    encoder = av.CodecContext.create("libvpx", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 640, height, "yuv420p", Fraction(1, 25)
+    data = b"".join(bytes(packet) for packet in [*encoder.encode(source), *encoder.encode(None)])
+    pictures: list[av.VideoFrame] = []
+    decoder = Decoder(FORMATS["VP8"], lambda picture, _arrived: pictures.append(picture))
+    context = av.CodecContext.create(FORMATS["VP8"].decoder, "r")
+    assert isinstance(context, av.VideoCodecContext)
+    decoder._decode(context, EncodedFrame(data=data, timestamp=0, key=True, arrived=0.0))
+    seen = VideoReformatter().reformat(pictures[0], format="rgb24").to_ndarray()
+    assert np.abs(seen.astype(int) - rgb).max() <= 3
