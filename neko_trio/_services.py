@@ -28,8 +28,8 @@ class Services:
         self._ending = False
         self._settled = False
         self._body_scope = trio.CancelScope()
-        self.failure: Exception | None = None
-        """The first exception that a service ended with."""
+        self.failure: Exception | KeyboardInterrupt | None = None
+        """The first exception that a service ended with; an interrupt goes before any other."""
 
     def start_soon(self, fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Run ``fn(*args)`` as a service. That it returns is no failure."""
@@ -45,6 +45,15 @@ class Services:
                 await fn(*args)
             except Exception as error:  # noqa: BLE001 - kept, and raised in the body's place
                 self.fail(error)
+            except (KeyboardInterrupt, BaseExceptionGroup) as error:
+                # Ctrl-C in a task of a library's own nursery, which nobody could protect.
+                interrupt = _interrupt(error)
+                if interrupt is None:
+                    raise
+                self.interrupt(interrupt)
+                cancelled = error.subgroup(trio.Cancelled) if isinstance(error, BaseExceptionGroup) else None
+                if cancelled is not None:
+                    raise cancelled from None
             finally:
                 self._scopes.discard(scope)
 
@@ -55,6 +64,11 @@ class Services:
         elif self.failure is None:
             self.failure = error
             self._body_scope.cancel(reason="a service task ended")
+
+    def interrupt(self, error: KeyboardInterrupt) -> None:
+        """End the body with Ctrl-C, whatever it is at and whatever else has failed."""
+        self.failure = error
+        self._body_scope.cancel(reason="a service task was interrupted")
 
     def settle(self) -> None:
         """The body has ended and its goodbye begins: what a service fails with from here on changes nothing."""
@@ -72,8 +86,8 @@ async def open_services() -> AsyncIterator[Services]:
     """Open a body with services around it.
 
     What the body raises leaves bare, with a note when a service failed too; else the first failure of a service
-    leaves bare. ``KeyboardInterrupt`` and ``Cancelled`` are the body's own and pass unchanged. Services must end
-    when cancelled: the block waits for them.
+    leaves bare. ``KeyboardInterrupt`` and ``Cancelled`` are the body's own and pass unchanged; a Ctrl-C that struck a
+    service leaves bare, too, before all else. Services must end when cancelled: the block waits for them.
     """
     body: outcome.Outcome[None] = outcome.Value(None)
     async with trio.open_nursery() as nursery:
@@ -88,12 +102,23 @@ async def open_services() -> AsyncIterator[Services]:
             # outside must not turn it into an exception of the nursery's that replaces the body's.
             nursery.cancel_scope.shield = True
             services.cancel()
-    if isinstance(body, outcome.Error):
-        if services.failure is not None and body.error is not services.failure:
-            body.error.add_note(f"neko_trio: a service task failed as well: {services.failure!r}")
+    failure = services.failure
+    if isinstance(body, outcome.Error) and not isinstance(failure, KeyboardInterrupt):
+        if failure is not None and body.error is not failure:
+            body.error.add_note(f"neko_trio: a service task failed as well: {failure!r}")
         body.unwrap()
-    if services.failure is not None:
-        raise services.failure
+    if failure is not None:
+        # Its own cause only: its context would be the cancellation, with groups, that brought its body down.
+        raise failure from failure.__cause__
+
+
+def _interrupt(error: BaseException) -> KeyboardInterrupt | None:
+    """The KeyboardInterrupt in a group of groups."""
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_interrupt, error.exceptions)), None)
+    return None
 
 
 async def together(*steps: Callable[[], Awaitable[object]]) -> None:
