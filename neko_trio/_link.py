@@ -64,6 +64,7 @@ class Link:
         self._signals: PeerSignals | None = None
         self._ended: Callable[[], NekoError] | None = None
         self._closing = False
+        self._read_to_end = trio.Event()
         self.counts = LinkCounts()
         self.heard_anything = False
 
@@ -91,6 +92,12 @@ class Link:
         Raises what the server said last: a typed refusal after ``system/disconnect``, else the loss of the socket.
         A message that cannot be read is counted and skipped, unless it is the one that the handshake waits for.
         """
+        try:
+            await self._read()
+        finally:
+            self._read_to_end.set()
+
+    async def _read(self) -> None:
         while True:
             try:
                 message = await self._socket.receive()
@@ -132,6 +139,8 @@ class Link:
             case events.SystemInit():
                 if event.session_id not in event.sessions:
                     raise ProtocolViolation("The server's system/init does not list this session itself.")
+                if self._init is not None and event.session_id != self._init.session_id:
+                    raise ProtocolViolation("The server's second system/init names another session.")
                 self._init = event
                 self._observe(event)
                 self._init_received.set()
@@ -214,7 +223,8 @@ class Link:
         try:
             await self._socket.send(*texts)
         except SocketEnded as ended:
-            # The reader sees the same end and speaks for the session; this is for whoever wanted to send.
+            # The reader comes to the same end, behind what the server said last: that is the reason for both.
+            await self._read_to_end.wait()
             raise (self._ended or _lost)() from ended
         self.counts.messages_sent += len(texts)
 
