@@ -154,6 +154,8 @@ class Supervisor:
 
     async def _stay(self) -> None:
         self._connect_scope.deadline = math.inf
+        # The deadline may have passed just before: then this is no session any more, and must not be called one.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self.connected.set()
         await trio.sleep_forever()
 
