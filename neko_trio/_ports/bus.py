@@ -42,12 +42,17 @@ class Subscription(Generic[T]):
             self._dropped += 1
             self.dropped_total += 1
         self._items.append(item)
-        self._ready.set()
+        self._wake()
 
     def _fail(self, failure: Callable[[], NekoError]) -> None:
         if self._failure is None:
             self._failure = failure
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake every task that iterates, be it one or several."""
         self._ready.set()
+        self._ready = trio.Event()
 
     def __aiter__(self) -> AsyncIterator[T | Dropped]:
         return self
@@ -66,7 +71,6 @@ class Subscription(Generic[T]):
                 return self._items.popleft()
             if self._failure is not None:
                 raise self._failure()
-            self._ready = trio.Event()
             await self._ready.wait()
 
 
