@@ -78,6 +78,8 @@ async def open_peer_connection(setup: PeerSetup) -> AsyncIterator[PeerConnection
             except BaseException as error:  # noqa: BLE001  # raised again below, by body.unwrap()
                 body = outcome.Error(error)  # carried around the nursery, which would put it into a group
             finally:
+                # Shielded: a cancellation from outside must not become the nursery's exception, in the body's place.
+                nursery.cancel_scope.shield = True
                 nursery.cancel_scope.cancel()
         body.unwrap()
     finally:
