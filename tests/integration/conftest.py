@@ -41,12 +41,14 @@ class Watch:
         sessions = (state or self._session.state).sessions.values()
         return [info for info in sessions if info.profile.name == name]
 
-    async def until(self, name: str, predicate: Callable[[list[SessionInfo]], bool]) -> None:
+    async def until(
+        self, name: str, predicate: Callable[[list[SessionInfo]], bool], *, within: float = SEEN_WITHIN
+    ) -> None:
         """Wait until ``predicate`` holds for the sessions of that name; :class:`AssertionError` when it does not."""
-        with trio.move_on_after(SEEN_WITHIN):
+        with trio.move_on_after(within):
             await self._session.wait_state(lambda state: predicate(self.of(name, state)))
             return
-        raise AssertionError(f"after {SEEN_WITHIN} s the server still lists {self.of(name)}")
+        raise AssertionError(f"after {within} s the server still lists {self.of(name)}")
 
     async def settled(self) -> None:
         """Have heard of everything that happened at the server before this call: a barrier on the admin's socket."""

@@ -7,13 +7,15 @@ import pytest
 import trio
 
 import neko_trio
-from neko_trio import Session
+from neko_trio import Frame, Session
 from neko_trio.protocol.events import SessionInfo
 from neko_trio.testing import TestServer
 from tests.integration.conftest import open_token, open_watch, unique
 
 pytestmark = pytest.mark.real_time
 
+PICTURE_WITHIN = 5.0
+"""Seconds from connected to the first picture. It takes milliseconds; a keyframe comes every second."""
 TEXT = "Hello, Neko! (42)"
 
 
@@ -29,8 +31,8 @@ async def test_ice_reaches_connected(neko_session: Session) -> None:
 
 async def test_frames_are_received(neko_session: Session) -> None:
     """Their numbers rise, they are as large as the screen, and there is something on them."""
+    first = await picture(neko_session)
     with trio.fail_after(10):
-        first = await neko_session.screen.frame()
         second = await neko_session.screen.frame(newer_than=first)
         async with neko_session.screen.frames() as frames:
             third = await anext(frames)
@@ -39,10 +41,10 @@ async def test_frames_are_received(neko_session: Session) -> None:
     assert first.arrived <= second.arrived <= third.arrived < fourth.arrived
     screen = neko_session.state.screen
     assert first.size == first.screen_size == (screen.width, screen.height)
-    picture = first.to_ndarray()
-    assert picture.shape == (screen.height, screen.width, 3)
-    assert picture.dtype == np.uint8
-    assert picture.std() > 5, "the picture is uniform"
+    pixels = first.to_ndarray()
+    assert pixels.shape == (screen.height, screen.width, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.std() > 5, "the picture is uniform"
     statistics = neko_session.statistics()
     assert statistics.frames_shown >= 3
     assert statistics.background_failures == 0
@@ -128,6 +130,13 @@ async def test_with_a_token_the_session_stays_but_watches_no_more(neko_simulator
                 assert session.state.session_id == before
                 await watch.until(name, watching)
             await watch.until(name, lambda infos: len(infos) == 1 and idle(infos))
+
+
+async def picture(session: Session) -> Frame:
+    """The newest picture; the first must come soon."""
+    with trio.move_on_after(PICTURE_WITHIN):
+        return await session.screen.frame()
+    raise AssertionError(f"no picture came within {PICTURE_WITHIN} s")
 
 
 async def data_channel_open(session: Session) -> None:
