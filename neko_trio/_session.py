@@ -123,8 +123,8 @@ class Session:
 async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session]:
     """The session over any wiring; :func:`open_session` gives it the real one."""
     parts = Parts(wiring, options)
-    supervisor = Supervisor(parts)
     async with open_services() as services:
+        supervisor = Supervisor(parts, on_lost=services.fail)
         services.start_soon(supervisor.run)
         try:
             await supervisor.connected.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -20,8 +21,10 @@ from neko_trio.signaling.credential import Credential
 class Supervisor:
     """The one loop over links and peers; its first policy is "once"."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, on_lost: Callable[[SessionLost], None]) -> None:
+        """``on_lost`` is told of the loss of a session that was up before what can take long: its logout."""
         self._parts = parts
+        self._on_lost = on_lost
         self._connect_scope = trio.CancelScope()
         self.connected = trio.Event()
 
@@ -82,8 +85,15 @@ class Supervisor:
     async def _with_link(self) -> None:
         parts, credential = self._parts, self._parts.credential
         assert credential is not None
-        async with open_link(lambda: parts.wiring.dial(credential), parts.attempt, parts.observe) as (link, init):
-            await self._run_link(link, init)
+        try:
+            async with open_link(lambda: parts.wiring.dial(credential), parts.attempt, parts.observe) as (link, init):
+                await self._run_link(link, init)
+        except NekoError as error:
+            if self.connected.is_set():
+                cause = error  # ``error`` itself is unbound after this block
+                parts.fail(lambda: _lost(cause))
+                self._on_lost(_lost(cause))
+            raise
 
     async def _log_in(self) -> Credential:
         """Log in, with the media's imports beside it. Cancelled half-way, wait for the answer: only it can log out."""

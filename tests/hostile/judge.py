@@ -14,8 +14,8 @@ import neko_trio
 from neko_trio.errors import NekoError
 from tests.hostile.servers import CREDENTIAL, PASSWORD, TOKEN
 
-CONNECT_TIMEOUT = 0.4
-CLOSE_TIMEOUT = 0.3
+CONNECT_TIMEOUT = 0.25
+CLOSE_TIMEOUT = 0.2
 SLACK = 1.5
 """Seconds that a busy machine may add to the two timeouts."""
 SECRETS = (PASSWORD, TOKEN, CREDENTIAL)

@@ -231,7 +231,7 @@ WORDS = ["candidate:", "1", "udp", "tcp", "typ", "host", "127.0.0.1", "::1", "9"
 
 
 @given(text=st.text(max_size=60) | st.lists(st.sampled_from(WORDS)).map(" ".join))
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 async def test_any_candidate(text: str) -> None:
     provide = message("signal/provide", recorded("signal/provide")[0])
     server = HostileNeko(sent={"offer": [candidate(text), provide, candidate(text)]})
@@ -254,7 +254,7 @@ async def test_garbage_on_the_data_channel_is_counted_and_skipped() -> None:
         assert peer.media is not None
         for item in garbage * 20:
             peer.media.send_data(item)
-        for number in range(5000):
+        for number in range(1500):
             peer.media.send_data(data_channel.encode_server(data_channel.Pong(number, number)))
         await session.mouse.click(2, 2)
         await session.flush()
@@ -307,32 +307,34 @@ async def test_a_flood_of_events_starves_nobody_and_keeps_nothing() -> None:
         while True:
             await stream.send_all(burst)
 
-    async def body(session: neko_trio.Session) -> None:
+    async with (
+        HostileNeko({"init": flood}).served() as served,
+        in_time(8),
+        neko_trio.open_session(str(served.url), password=PASSWORD, video="off", close_timeout=1) as session,
+        session.events("cursor/*", buffer=8) as events,
+    ):
         turns = 0
-        async with session.events("cursor/*", buffer=8) as events:
-            with trio.move_on_after(0.3):
-                while True:
-                    await trio.lowlevel.checkpoint()
-                    turns += 1
-            assert turns > 20, "the caller's task starves"
-            before = session.statistics().messages_received
-            tracemalloc.start()
-            try:
-                with trio.move_on_after(0.5):
-                    async for event in events:
-                        if isinstance(event, Dropped):
-                            break
-                    await trio.sleep_forever()
-                held, _peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
-            assert session.statistics().messages_received > before + 200
-            assert held < 2 * MIB, f"{held} bytes were kept"
-        raise SessionLost("enough")
+        with trio.move_on_after(0.3):
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+        assert turns > 20, "the caller's task starves"
+        before = session.statistics().messages_received
 
-    async with HostileNeko({"init": flood}).served() as served, in_time(8):
-        error = await meet(served.url, connect_timeout=3, video="off", close_timeout=1, body=body)
-    assert "enough" in str(error)
+        async def watch() -> int:
+            with trio.move_on_after(0.3):
+                async for _ in events:
+                    await trio.sleep(0.05)
+            return tracemalloc.get_traced_memory()[0]
+
+        tracemalloc.start()
+        try:
+            growth = -await watch() + await watch()
+        finally:
+            tracemalloc.stop()
+        assert session.statistics().messages_received > before + 100
+        assert growth < MIB / 4, f"{growth} bytes more were kept"
+        assert isinstance(await anext(events), Dropped)
 
 
 async def test_pings_without_end_are_answered_in_passing() -> None:

@@ -194,7 +194,7 @@ def harmed(draw: st.DrawFn) -> str:
     return "\r\n".join(found)
 
 
-often = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+often = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @given(sdp=harmed(), token=st.booleans())
@@ -206,7 +206,7 @@ async def test_a_harmed_offer(sdp: str, token: bool) -> None:
 
 
 @given(sdp=harmed())
-@settings(often, max_examples=40)
+@settings(often, max_examples=25)
 async def test_a_harmed_offer_for_the_running_peer(sdp: str) -> None:
     """A renegotiation that makes no sense is skipped, or answered: the peer that exists goes on."""
     error, _ = await offered(REAL[0], token=False, renegotiation=sdp)

@@ -32,7 +32,7 @@ EXPECTED: dict[str, dict[str, type[NekoError]]] = {
 async def test_each_step_has_its_error(step: str, deed: str) -> None:
     expected = EXPECTED[step].get(deed, ServerUnreachable)
     server = HostileNeko({step: DEEDS[deed]})
-    timeout = 0.4 if deed in LATE else 2
+    timeout = 0.25 if deed in LATE else 2
     async with server.served() as served, in_time(6):
         # With a token the unanswered offer has to be answered on the way out, which is one thing more to go wrong.
         error = await meet(served.url, token=step == "offer", connect_timeout=timeout)
