@@ -1,0 +1,133 @@
+"""Ctrl-C at any moment: the process ends at once, with a bare KeyboardInterrupt, and has said goodbye."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+import trio
+
+import neko_trio
+from neko_trio.testing import TestServer, leak_check
+from tests.integration.conftest import open_watch, unique
+
+pytestmark = pytest.mark.real_time
+
+SCRIPT = Path(__file__).with_name("interrupted.py")
+ENDS_WITHIN = 1.0
+"""Seconds from Ctrl-C to the end of the process."""
+
+
+@pytest.mark.parametrize("moment", ["start", "dial", "offer_received", "answer_sent", "first_frame", "typing"])
+async def test_ctrl_c_ends_the_process(apart: TestServer, moment: str) -> None:
+    name = unique("interrupted")
+    async with open_watch(apart) as watch:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-u", str(SCRIPT), apart.url, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            with trio.fail_after(30):
+                await process.stdin.send_all(apart.password.encode() + b"\n")
+                said = b""
+                while f"{moment}\n".encode() not in said:
+                    part = await process.stdout.receive_some()
+                    assert part, (await read_all(process.stderr)).decode()
+                    said += part
+                process.send_signal(signal.SIGINT)
+                sent = perf_counter()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read_all, process.stdout)  # so that it cannot block on what it says
+                    errors = (await read_all(process.stderr)).decode()
+                await process.wait()
+                took = perf_counter() - sent
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):  # killed: ends at once
+                await process.wait()
+        assert errors.rstrip().endswith("\nKeyboardInterrupt"), errors
+        assert "ExceptionGroup" not in errors
+        assert "never" not in errors, "something was not awaited, retrieved or closed"
+        assert process.returncode == -signal.SIGINT
+        assert took < ENDS_WITHIN
+        await watch.gone(name)
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    return b"".join([part async for part in stream])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends itself a signal")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # see struck_trio()
+def test_ctrl_c_at_random_moments_leaves_nothing(apart: TestServer) -> None:
+    """In this process, so that what is left can be seen; the moments are spread over the whole connect."""
+    name = unique("interrupted")
+    moments = random.Random(6)
+
+    async def work() -> None:
+        async with neko_trio.open_session(apart.url, username=name, password=apart.password) as session:
+            await session.screen.frame()
+            reached.append(perf_counter())
+            await trio.sleep_forever()
+
+    reached: list[float] = []
+    began = perf_counter()
+    assert isinstance(interrupted(work, 3.0), KeyboardInterrupt)  # the first costs the imports
+    began = perf_counter()
+    assert isinstance(interrupted(work, 1.0), KeyboardInterrupt)
+    whole = reached[-1] - began
+    for _ in range(40):
+        error: BaseException | None = None
+        try:
+            with leak_check():
+                error = interrupted(work, moments.uniform(0, whole * 1.1))
+        except AssertionError:
+            if not struck_trio(error):
+                raise
+        assert type(error) is KeyboardInterrupt
+
+    async def look() -> None:
+        async with open_watch(apart) as watch:
+            await watch.gone(name)
+
+    trio.run(look)
+
+
+def struck_trio(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came while trio made a socket, in a task of its own that nobody can protect.
+
+    Such a socket is held by the traceback, and goes with it.
+    """
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    return any(frame.filename.endswith("_highlevel_open_tcp_stream.py") for frame in frames)
+
+
+def interrupted(work: Callable[[], Awaitable[object]], seconds: float) -> BaseException | None:
+    """Run ``work`` in a trio run that gets a SIGINT after ``seconds``; what comes out of it."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+
+    async def main() -> None:
+        timer.start()  # not before the run has begun: what an interrupt of its own start leaves is trio's
+        await work()
+
+    try:
+        trio.run(main)
+    except BaseException as error:  # noqa: BLE001 - to be looked at
+        return error
+    finally:
+        timer.join()
+    return None
