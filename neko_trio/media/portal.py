@@ -147,8 +147,9 @@ class Portal:
 
     # -- trio thread --------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # struck while it is handed over, a call would never end
     async def run(self, fn: Callable[[Unpack[Ts]], Awaitable[T] | T], *args: *Ts) -> T:
-        """See :meth:`neko_trio.media.bridge.Lease.run`."""
+        """See :meth:`neko_trio.media.bridge.Lease.run`. Ctrl-C comes where it waits, in the main task."""
         await trio.lowlevel.checkpoint_if_cancelled()
         call: Call[T] = Call(fn, args)
         portal = self._enter(call)

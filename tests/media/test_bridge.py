@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -240,3 +242,27 @@ def test_keyboard_interrupt_comes_out_bare_and_the_work_has_ended() -> None:
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
     assert seen == ["ended"]
+
+
+def test_ctrl_c_amid_handing_a_call_over_waits_for_it_to_be_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two threads a call would be nobody's, and its end would never come."""
+
+    async def main() -> None:
+        async with bridge.open_lease() as lease:
+            hand_over = lease.loop.call_soon_threadsafe
+            struck: list[bool] = []
+
+            def interrupted(*args: Any, **options: Any) -> asyncio.Handle:
+                if not struck and threading.current_thread() is threading.main_thread():
+                    struck.append(True)
+                    signal.raise_signal(signal.SIGINT)
+                return hand_over(*args, **options)
+
+            monkeypatch.setattr(lease.loop, "call_soon_threadsafe", interrupted)
+            with trio.move_on_after(5):
+                await lease.run(asyncio.sleep, 60)
+
+    started = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert time.perf_counter() - started < 4
