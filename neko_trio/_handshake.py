@@ -157,11 +157,11 @@ async def open_peer(
                     services.settle()
                     with attempt.budget.shield():
                         # Side by side when the whole session goes; a peer may also go alone.
-                        await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))
+                        await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))  # noqa: ASYNC102 - the budget is a shield
         except BaseException:
             if answer_owed and link.alive:
                 with attempt.budget.shield():
-                    await _answer_anyway(provide, link, signals, open_connection, ports, options)
+                    await _answer_anyway(provide, link, signals, open_connection, ports, options)  # noqa: ASYNC102 - so is it here
             raise
 
 

@@ -224,7 +224,7 @@ class Link:
             await self._socket.send(*texts)
         except SocketEnded as ended:
             # The reader comes to the same end, behind what the server said last: that is the reason for both.
-            await self._read_to_end.wait()
+            await self._read_to_end.wait()  # noqa: ASYNC120 - cancelled, that leaves in its place
             raise (self._ended or _lost)() from ended
         self.counts.messages_sent += len(texts)
 

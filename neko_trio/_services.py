@@ -95,7 +95,7 @@ async def open_services() -> AsyncIterator[Services]:
         try:
             with services._body_scope:
                 yield services
-        except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside the nursery
             body = outcome.Error(error)
         finally:
             # From here on the wait for the services is bounded by their own time limits. A cancellation from

@@ -136,7 +136,7 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
                 with parts.attempt.budget.shield() as scope:
                     # Half of the budget: the goodbye to the room must not cost the goodbye to the server.
                     scope.deadline = min(scope.deadline, trio.current_time() + options.close_timeout / 2)
-                    await together(parts.control.give_back)
+                    await together(parts.control.give_back)  # noqa: ASYNC102 - the budget is a shield
             else:
                 supervisor.abandon()
             parts.fail(lambda: SessionClosed("The session is closed: its async with block has ended."))

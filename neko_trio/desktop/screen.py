@@ -66,7 +66,7 @@ class Screen:
             nursery.start_soon(kept.fill)
             try:
                 yield kept
-            except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside the nursery
                 body = outcome.Error(error)
             finally:
                 kept.close()

@@ -75,7 +75,7 @@ async def open_peer_connection(setup: PeerSetup) -> AsyncIterator[PeerConnection
             nursery.start_soon(peer._resolve_servers)
             try:
                 yield peer
-            except BaseException as error:  # noqa: BLE001  # raised again below, by body.unwrap()
+            except BaseException as error:  # noqa: BLE001, ASYNC103  # raised again below, by body.unwrap()
                 body = outcome.Error(error)  # carried around the nursery, which would put it into a group
             finally:
                 # Shielded: a cancellation from outside must not become the nursery's exception, in the body's place.

@@ -158,10 +158,10 @@ class Portal:
                 # An error of the portal itself says that the loop is ending: then the thread's end ends the call.
                 with call.unless_lost, suppress(RuntimeError, anyio.RunFinishedError, FutureCancelledError):
                     await portal.call_async(call.carry, abandon_on_cancel=True)
-            except BaseException as interruption:  # trio.Cancelled, KeyboardInterrupt: the work must end first
+            except BaseException as interruption:  # noqa: ASYNC103 - trio.Cancelled, KeyboardInterrupt: the work must end first
                 call.cancel_asked = True
                 self.post(call.cancel)
-                await _ended(call)
+                await _ended(call)  # noqa: ASYNC102 - shielded inside, until the work has ended
                 if call.was_cancelled or not isinstance(interruption, trio.Cancelled):
                     raise
             await _ended(call)
@@ -216,7 +216,7 @@ class Portal:
         """Run the loop until ``loop.stop()``, ours or anybody's, or until a task raises SystemExit or the like."""
         try:
             self.loop.run_forever()
-        except BaseException as error:  # the thread's last frame but one: kept as the cause of every MediaThreadLost
+        except BaseException as error:  # noqa: ASYNC103 - the thread's last frame but one: kept as the cause of every MediaThreadLost
             self._cause = self._cause or error
             logger.exception("the loop of %s died", self.thread.name)
 

@@ -85,11 +85,11 @@ class Control:
         except BaseException as error:
             lease.scopes.discard(scope)
             try:
-                await self._leave(lease)
+                await self._leave(lease)  # noqa: ASYNC102 - shielded and bounded inside
             except NekoError as failed:
                 error.add_note(f"neko_trio: giving back the host role failed as well: {failed}")
             if lease.lost is not None and isinstance(error, HostTaken | NotAllowed | ControlLocked):
-                raise lease.error() from error  # the block met the loss before the cancellation did
+                raise lease.error() from error  # noqa: ASYNC104 - the block met the loss before the cancellation did
             raise
         lease.scopes.discard(scope)
         await self._leave(lease)
@@ -142,7 +142,7 @@ class Control:
                     await self._state.wait(lambda now: now.host is None or now.is_host or bool(why_not_host(now)))
         except BaseException:
             if asked and self._joining == 1 and self._lease is None and self._state.value.is_host:
-                await self._take_back()  # it was given to us while we went away
+                await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
         finally:
             self._joining -= 1
@@ -182,7 +182,7 @@ class Control:
         try:
             await self._inputs.ask(ControlRequest())
         except BaseException:
-            await self._take_back()
+            await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
 
     async def _request_by_rest(self) -> None:
@@ -190,7 +190,7 @@ class Control:
             await self._take_by_rest()
             await self._inputs.ask()  # control/host was sent before the answer: this makes it seen
         except BaseException:
-            await self._take_back()
+            await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
 
     async def _take_back(self) -> None:

@@ -273,7 +273,7 @@ class SimulatorMedia:
             watch.apply()
             await peer.open()
         except BaseException:
-            await made._aclose()
+            await made._aclose()  # noqa: ASYNC102 - bounded by the limits of the peer
             raise
         return made
 
