@@ -111,3 +111,10 @@ def apart(request: pytest.FixtureRequest) -> Iterator[TestServer]:
             yield TestServer(**json.loads(process.stdout.readline()))
         finally:
             process.send_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def embedded_only(request: pytest.FixtureRequest) -> None:
+    """Skip with ``--neko-url``. A fixture, because a skip inside of an async test loses its reason."""
+    if request.config.getoption("--neko-url") is not None:
+        pytest.skip("needs to see the desktop from behind, or to set the server up: the embedded server only")

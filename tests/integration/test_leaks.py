@@ -89,10 +89,8 @@ class Typewriter:
 
 
 @pytest.mark.parametrize(("video", "times"), [("live", 40), ("off", 10)], ids=["data-channel", "websocket"])
-async def test_typing_and_leaving_loses_no_character(request: pytest.FixtureRequest, video: str, times: int) -> None:
+async def test_typing_and_leaving_loses_no_character(embedded_only: None, video: str, times: int) -> None:
     """``control()`` is left right after 2,000 characters were typed, without a flush, fifty times: all arrive."""
-    if request.config.getoption("--neko-url") is not None:
-        pytest.skip("where typing goes on a real server's desktop is not this test's to say")
     typed = random.Random(5)
     letters = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,;:!?()/-"
     desk = Typewriter()

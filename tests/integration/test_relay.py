@@ -15,7 +15,7 @@ from neko_trio._wiring import AiortcMedia
 from neko_trio.media.peer_api import Peer, PeerSetup
 from neko_trio.testing import TestServer, external_server, leak_check, open_test_server
 from tests.integration.test_session import data_channel_open, picture
-from tests.integration.turn import INSTALLED, TurnServer, open_turn_server
+from tests.integration.turn import INSTALLED, open_turn_server
 
 pytestmark = pytest.mark.real_time
 
@@ -31,36 +31,37 @@ class SeeingMedia(AiortcMedia):
         return super().open_peer_connection(setup)
 
 
-@pytest.fixture
-async def turn(request: pytest.FixtureRequest) -> AsyncIterator[TurnServer | None]:
-    """A TURN server for the embedded server's offers; a real one brings its own, or none."""
-    if request.config.getoption("--neko-url") is not None:
-        yield None
-        return
-    if not INSTALLED:
-        pytest.skip("coturn (turnserver) is not installed")
-    async with open_turn_server() as server:
-        yield server
+async def turn_urls(server: TestServer) -> list[str]:
+    """The TURN servers that a server's offers name."""
+    media = SeeingMedia()
+    async with neko_trio.open_session(server.url, username=server.username, password=server.password, media=media):
+        return [url for ice in media.setups[0].ice_servers for url in ice.urls if url.startswith("turn")]
 
 
 @pytest.fixture
-async def server(request: pytest.FixtureRequest, turn: TurnServer | None) -> AsyncIterator[TestServer]:
+def real_server(request: pytest.FixtureRequest) -> TestServer | None:
+    """The server of ``--neko-url``. Skips, here where the reason is not lost, what cannot be had."""
     option = request.config.getoption
-    if turn is not None:
-        async with open_test_server(ice_servers=(turn.ice_server(),)) as embedded:
-            yield embedded
-        return
-    external = external_server(
+    if option("--neko-url") is None:
+        if not INSTALLED:
+            pytest.skip("coturn (turnserver) is not installed")
+        return None
+    server = external_server(
         option("--neko-url"), option("--neko-username"), option("--neko-password"), option("--neko-admin-password")
     )
-    media = SeeingMedia()
-    async with neko_trio.open_session(
-        external.url, username=external.username, password=external.password, media=media
-    ):
-        urls = [url for server in media.setups[0].ice_servers for url in server.urls]
-    if not any(url.startswith("turn") for url in urls):
-        pytest.skip(f"this server's offers name no TURN server, only {', '.join(urls) or 'none at all'}")
-    yield external
+    if not trio.run(turn_urls, server):
+        pytest.skip("this server's offers name no TURN server")
+    return server
+
+
+@pytest.fixture
+async def server(real_server: TestServer | None) -> AsyncIterator[TestServer]:
+    """A server whose offers name a TURN server: the embedded one with a coturn of ours, or a real one with its own."""
+    if real_server is not None:
+        yield real_server
+        return
+    async with open_turn_server() as turn, open_test_server(ice_servers=(turn.ice_server(),)) as embedded:
+        yield embedded
 
 
 async def test_relay_only_connects_through_the_offers_turn_server(server: TestServer) -> None:
@@ -94,11 +95,12 @@ async def test_relay_only_connects_through_the_offers_turn_server(server: TestSe
         assert f"{pair.local.rpartition(':')[2]} typ relay" in told
 
 
-async def test_a_relay_that_refuses_us_is_told(turn: TurnServer | None) -> None:
-    if turn is None:
-        pytest.skip("a real server's TURN server takes its password")
-    wrong = turn.ice_server(password="wrong")
-    async with open_test_server(ice_servers=(wrong,)) as server:
+@pytest.mark.skipif(not INSTALLED, reason="coturn (turnserver) is not installed")
+async def test_a_relay_that_refuses_us_is_told(embedded_only: None) -> None:
+    async with (
+        open_turn_server() as turn,
+        open_test_server(ice_servers=(turn.ice_server(password="wrong"),)) as server,
+    ):
         with pytest.raises(IceFailed, match=r"401|Unauthorized") as caught:
             async with neko_trio.open_session(
                 server.url, username=server.username, password=server.password, ice=IceOptions(relay_only=True)

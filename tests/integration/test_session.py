@@ -90,10 +90,9 @@ async def test_control_click_and_type(neko_simulator: TestServer, video: str) ->
             assert {entry.channel for entry in keys} == {channel}
 
 
-async def test_what_is_typed_shows_on_the_picture(neko_simulator: TestServer) -> None:
+async def test_what_is_typed_shows_on_the_picture(embedded_only: None, neko_simulator: TestServer) -> None:
     server = neko_simulator
-    if server.simulator is None:
-        pytest.skip("what stands on a real server's screen, and where typing goes, is not this test's to say")
+    assert server.simulator is not None
     x, y, width, height = server.simulator.desktop.text_area  # type: ignore[attr-defined]
     async with neko_trio.open_session(server.url, username=server.username, password=server.password) as session:
         with trio.fail_after(10):
