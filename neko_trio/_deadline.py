@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from neko_trio.errors import ConnectTimeout, IceFailed, NekoError, NoOffer, NotNeko
+from neko_trio.errors import ConnectTimeout, NekoError, NoOffer, NotNeko
 
 if TYPE_CHECKING:
     from neko_trio._handshake import Attempt
@@ -33,11 +33,7 @@ def too_late(attempt: Attempt, seconds: float) -> NekoError:
             hint="It says nothing when its video pipeline cannot start: look at its log for GStreamer errors.",
             step=step,
         )
-    if step == "ice":
-        return IceFailed(
-            f"The offer was answered, but no connection came up {within}.",
-            hint="Check webrtc.nat1to1 and the published UDP ports at the server, or configure a TURN server.",
-            step=step,
-        )
+    if step == "ice" and attempt.ice_failed is not None:
+        return attempt.ice_failed(f"the offer was answered, but no connection came up {within}")
     what, hint = _WAITING_FOR.get(step, (f"step {step!r}", None))
     return ConnectTimeout(f"Gave up waiting for {what} {within}.", hint=hint, step=step)

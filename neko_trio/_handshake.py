@@ -20,7 +20,7 @@ from neko_trio._peer_tasks import PeerTasks
 from neko_trio._services import open_services, together
 from neko_trio._signals import Budget, PeerSignals
 from neko_trio._timeline import Timeline
-from neko_trio.errors import NekoError, ProtocolViolation, UnsupportedCodec
+from neko_trio.errors import IceFailed, NekoError, ProtocolViolation, UnsupportedCodec
 from neko_trio.protocol import Malformed, events, requests, sdp
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Attempt:
     step: str = "login"
     closing: bool = False
     """The session ends, and the link with its peer."""
+    ice_failed: Callable[[str], IceFailed] | None = None
+    """The peer's own account of why it did not connect, once there is a peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ async def open_peer(
             async with open_connection(setup) as peer, open_services() as services:
                 timeline.mark("peer_created")
                 tasks.peer = peer
+                attempt.ice_failed = peer.ice_failed
                 services.start_soon(tasks.watch_server)
                 attempt.step = "remote_description"
                 await peer.set_remote_description()

@@ -11,7 +11,7 @@ import trio
 from neko_trio._link import Link
 from neko_trio._signals import PeerSignals
 from neko_trio._timeline import Timeline
-from neko_trio.errors import IceFailed, NekoError, ProtocolViolation, SessionLost
+from neko_trio.errors import NekoError, ProtocolViolation, SessionLost
 from neko_trio.protocol import Malformed, requests
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ logger = logging.getLogger("neko_trio.peer")
 LOCAL_CANDIDATE_LIMIT = 256
 """Local candidates that may wait for the socket; a host with more than that many addresses offers the first ones."""
 
-FIRST_PACKET_PATIENCE = 0.25
-"""Seconds, on top of two round trips, that the first packet may take before the video is switched once more."""
+FIRST_PACKET_PATIENCE = 0.5
+"""Seconds, on top of two round trips, that the first packet may take before the video is switched once more.
+
+It takes 30 ms. A loaded server needs up to 0.4 s to start its pipeline (seen), and to take away the only watcher then
+starts it from the beginning."""
 
 TOGGLE_INTERVAL = 1.0
 """Seconds between two switches for a keyframe: every watcher of the stream gets each of those keyframes."""
@@ -149,12 +152,7 @@ class PeerTasks:
     def _closed_by_server(self, seconds: float) -> NekoError:
         if "connected" in self._timeline:
             return SessionLost("The server closed the media connection (signal/close).", step="running")
-        return IceFailed(
-            f"The server gave the connection up after {seconds:.1f} s (signal/close).",
-            hint="Its candidates cannot be reached from here: check webrtc.nat1to1 and that webrtc.epr or udpmux ports "
-            "are published, or configure a TURN server.",
-            step="ice",
-        )
+        return self.peer.ice_failed(f"the server gave it up after {seconds:.1f} s (signal/close)")
 
     async def watch_peer(self) -> None:
         """Fail when the connected peer dies by itself."""

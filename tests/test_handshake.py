@@ -27,7 +27,7 @@ from neko_trio.errors import (
 from neko_trio.protocol import events, requests
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
 from neko_trio.testing._fake_peer import ANSWER
-from neko_trio.testing._scripted import OFFER, profile, system_init
+from neko_trio.testing._scripted import CANDIDATE, OFFER, profile, system_init
 
 ONLY = events.IceServer(urls=("turn:192.0.2.9:3478",), username="u", credential="c")
 OTHER = "candidate:2 1 udp 2130706430 192.0.2.2 50001 typ host"
@@ -291,6 +291,7 @@ async def test_signal_close_ends_the_connect_at_once(autojump_clock: MockClock, 
     error = await fails(server, FakeMedia(delays={"wait_connected": 1000}))
     assert isinstance(error, IceFailed)
     assert "signal/close" in str(error)
+    assert error.remote == (CANDIDATE,)
     assert trio.current_time() - started < 1
 
 
@@ -417,7 +418,7 @@ async def test_a_late_offer_is_answered_too(autojump_clock: MockClock, server: S
 
 async def test_no_packet_brings_one_second_toggle(autojump_clock: MockClock, server: ScriptedServer) -> None:
     async with open_scripted_session(server, FakeMedia()) as session:
-        await trio.sleep(0.2)
+        await trio.sleep(0.45)
         assert len(server.got(requests.SignalVideo)) == 1
         await trio.sleep(30)
         assert [video.disabled for video in server.got(requests.SignalVideo)] == [False, True, False]

@@ -64,7 +64,7 @@ async def open_peer_connection(setup: PeerSetup) -> AsyncIterator[PeerConnection
     try:
         offer = read_offer(setup.offer_sdp)
     except Malformed as error:
-        raise ProtocolViolation(f"The server's offer is malformed: {error}.", step="peer_created") from error
+        raise ProtocolViolation(f"The server's offer is malformed: {error}.", step="peer") from error
     peer = PeerConnection(setup, offer)
     body: outcome.Outcome[None] = outcome.Value(None)
     try:
@@ -183,18 +183,18 @@ class PeerConnection:
                 f"The server offers {' and '.join(codecs)} video, which this client does not decode.",
                 offered=codecs,
                 hint="Set the server's capture.video.codec and pipeline to VP8 or H264.",
-                step="remote_description_set",
+                step="remote_description",
             )
         try:
             check_offer(self._setup.offer_sdp)
             await self._lease.run(self._peer.set_remote_description, self._setup.offer_sdp)
         except Malformed as error:
             raise ProtocolViolation(
-                f"The server's offer cannot be used: {error.reason}.", step="remote_description_set"
+                f"The server's offer cannot be used: {error.reason}.", step="remote_description"
             ) from error
         except _BAD_SDP as error:
             raise ProtocolViolation(
-                f"The server's offer cannot be applied: {error!r}.", step="remote_description_set"
+                f"The server's offer cannot be applied: {error!r}.", step="remote_description"
             ) from error
         self._timeline.mark("remote_description_set")
 
@@ -204,11 +204,9 @@ class PeerConnection:
         try:
             answer = await self._lease.run(peer.set_local_description)
         except _BAD_SDP as error:
-            raise ProtocolViolation(
-                f"The server's offer cannot be answered: {error!r}.", step="local_description_set"
-            ) from error
+            raise ProtocolViolation(f"The server's offer cannot be answered: {error!r}.", step="answer") from error
         if not peer.agent.local_candidates:
-            raise self._ice_failed("there is no local candidate to offer", "local_description_set")
+            raise self.ice_failed("there is no local candidate to offer", step="answer")
         self._timeline.mark("local_description_set")
         return answer
 
@@ -288,7 +286,7 @@ class PeerConnection:
         """See :meth:`Peer.wait_connected`."""
         await self._connected.wait()
         if not self._is_connected:
-            raise self._why_ended("connected")
+            raise self._why_ended("ice")
 
     async def wait_ended(self) -> str:
         """See :meth:`Peer.wait_ended`."""
@@ -299,7 +297,7 @@ class PeerConnection:
         """See :meth:`Peer.wait_data_channel`. Raises what ended the peer when it ended first."""
         await self._data_open.wait()
         if not self._is_data_open:
-            raise self._why_ended("data_channel_open")
+            raise self._why_ended("running")
 
     def _why_ended(self, step: str) -> NekoError:
         reason = self._end or "it ended"
@@ -311,9 +309,10 @@ class PeerConnection:
             return SessionLost(f"The peer connection ended: {reason}.", step=step)
         if "ice_connected" in self._timeline:
             return ProtocolViolation(f"The media connection failed: {reason}.", step=step)
-        return self._ice_failed(reason, step)
+        return self.ice_failed(reason, step=step)
 
-    def _ice_failed(self, reason: str, step: str) -> IceFailed:
+    def ice_failed(self, reason: str, *, step: str = "ice") -> IceFailed:
+        """See :meth:`Peer.ice_failed`."""
         assert self._remote is not None
         local, remote, pairs = self._remote.report()
         errors = self._remote.agent.gathering_errors

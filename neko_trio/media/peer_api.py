@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from neko_trio._ports.frames import FrameSlot
     from neko_trio._timeline import Timeline
+    from neko_trio.errors import IceFailed
     from neko_trio.media.bridge import Lease
     from neko_trio.media.frames import FrameContext
     from neko_trio.media.receiver import VideoStatistics
@@ -200,6 +201,11 @@ class Peer(Protocol):
 
     def statistics(self) -> PeerStatistics:
         """A snapshot. Any time, also after ``aclose``."""
+        ...
+
+    def ice_failed(self, reason: str, *, step: str = "ice") -> IceFailed:
+        """The error of a connection that did not come up because of ``reason``: with the candidates of both sides, the
+        pairs tried, and what to change. Any time, also after ``aclose``."""
         ...
 
     async def aclose(self) -> None:

@@ -48,8 +48,9 @@ async def open_simulator_process(
         *("--width", str(size[0]), "--height", str(size[1])),
     ]
     with tempfile.TemporaryFile() as said:  # a file, not a pipe: nobody reads it while the process runs
+        # A session of its own: Ctrl-C in a terminal is for the client, which still has to say goodbye to this server.
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, start_new_session=True
         )
         try:
             ready = await _first_line(process, said)

@@ -169,7 +169,7 @@ async def open_simulator(
     Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
     once: clients see `system/disconnect "connection shutdown"` where there is time for it.
     """
-    _check(size, path_prefix, settings)
+    _check(size, rate, path_prefix, settings)
     shown = SmallDesktop(size) if desktop is None else desktop
     locked = LockedDesktop(shown)
     limits = Timings() if timings is None else timings
@@ -228,9 +228,11 @@ async def open_simulator(
                 await listener.aclose()
 
 
-def _check(size: tuple[int, int], path_prefix: str, settings: Mapping[str, Any] | None) -> None:
+def _check(size: tuple[int, int], rate: int, path_prefix: str, settings: Mapping[str, Any] | None) -> None:
     if min(size) < 16 or size[0] % 8 or size[1] % 2:
         raise InvalidInput("size: the width must be a multiple of 8, the height of 2, both at least 16")
+    if not 1 <= rate <= 120:
+        raise InvalidInput(f"rate: 1 to 120 frames per second, not {rate!r}")
     if path_prefix and (not path_prefix.startswith("/") or path_prefix.endswith("/")):
         raise InvalidInput('path_prefix must look like "/desk"')
     unknown = set(settings or {}) - set(RoomSettings.__struct_fields__)

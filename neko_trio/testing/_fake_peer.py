@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from neko_trio.errors import InputInDoubt, SessionClosed
+from neko_trio.errors import IceFailed, InputInDoubt, SessionClosed
 from neko_trio.protocol import data_channel
 from neko_trio.protocol.candidates import Candidate, parse_candidate
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from neko_trio.media.frames import Frame
     from neko_trio.media.peer_api import PeerSetup, PeerStatistics
 
@@ -119,6 +122,11 @@ class FakePeer:
 
         return PeerStatistics(codec="VP8")
 
+    def ice_failed(self, reason: str, *, step: str = "ice") -> IceFailed:
+        """The reason, and the candidates that were handed over."""
+        remote = tuple(candidate.to_text() for candidate in self.candidates)
+        return IceFailed(f"No network path was found: {reason}.", remote=remote, step=step)
+
     async def aclose(self) -> None:
         """Close; a checkpoint, and done even when cancelled."""
         if not self.closed:
@@ -131,11 +139,15 @@ class FakePeer:
 
     # -- what a test does to it
 
-    def show(self, frame: Frame) -> None:
-        """Deliver a picture."""
+    def show(self, picture: Frame | NDArray[np.uint8]) -> None:
+        """Deliver a picture: a frame, or the pixels of one, (height, width, 3) uint8 RGB."""
+        from neko_trio.media.frames import Frame, frame_from_rgb
+
+        if not isinstance(picture, Frame):
+            picture = frame_from_rgb(picture, number=self.setup.new_number(), context=self.setup.frame_context())
         for mark in ("first_packet", "first_frame"):
             self.setup.timeline.mark(mark)
-        self.setup.slot.put(frame)
+        self.setup.slot.put(picture)
 
     def end(self, reason: str) -> None:
         """Die, as after a loss of the network."""

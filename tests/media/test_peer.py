@@ -361,7 +361,7 @@ async def test_no_path_fails_with_a_list(monkeypatch: pytest.MonkeyPatch) -> Non
         error = caught.value
         assert error.remote == ("udp 127.0.0.1:9 host",)
         assert error.local[0].startswith("udp 127.0.0.1:")
-        assert error.step == "connected"
+        assert error.step == "ice"
         assert "→ 127.0.0.1:9" in str(error)
         assert "nat1to1" in str(error)
         with trio.fail_after(1):
