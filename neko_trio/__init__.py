@@ -18,87 +18,36 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from neko_trio import errors
+from neko_trio.errors import *  # noqa: F403 - the list of errors is kept in one place
+
 if TYPE_CHECKING:
     from neko_trio._session import Session, open_session
     from neko_trio._state import State
     from neko_trio._statistics import Statistics
     from neko_trio._timeline import Timeline
-    from neko_trio.errors import (
-        CallerError,
-        ConnectionRejected,
-        ConnectTimeout,
-        ControlLocked,
-        ControlLost,
-        HostTaken,
-        IceFailed,
-        InputInDoubt,
-        InvalidInput,
-        Kicked,
-        LoginRefused,
-        MediaThreadLost,
-        NekoError,
-        NetworkError,
-        NoOffer,
-        NotAllowed,
-        NotNeko,
-        ProtocolViolation,
-        Replaced,
-        ServerError,
-        ServerUnreachable,
-        SessionClosed,
-        SessionLost,
-        UnsupportedCodec,
-        VideoOff,
-        VideoStalled,
-    )
     from neko_trio.media.frames import Frame
     from neko_trio.media.peer_api import CandidatePair, IceOptions, PeerStatistics
 
-# In the order a newcomer meets them.
-__all__ = [
-    "CallerError",
-    "CandidatePair",
-    "ConnectTimeout",
-    "ConnectionRejected",
-    "ControlLocked",
-    "ControlLost",
-    "Frame",
-    "HostTaken",
-    "IceFailed",
-    "IceOptions",
-    "InputInDoubt",
-    "InvalidInput",
-    "Kicked",
-    "LoginRefused",
-    "MediaThreadLost",
-    "NekoError",
-    "NetworkError",
-    "NoOffer",
-    "NotAllowed",
-    "NotNeko",
-    "PeerStatistics",
-    "ProtocolViolation",
-    "Replaced",
-    "ServerError",
-    "ServerUnreachable",
-    "Session",
-    "SessionClosed",
-    "SessionLost",
-    "State",
-    "Statistics",
-    "Timeline",
-    "UnsupportedCodec",
-    "VideoOff",
-    "VideoStalled",
+__all__ = [  # noqa: RUF022 - in the order a newcomer meets them
     "open_session",
-]  # fmt: skip
+    "Session",
+    "Frame",
+    "State",
+    "Timeline",
+    "Statistics",
+    "PeerStatistics",
+    "CandidatePair",
+    "IceOptions",
+]
+__all__ += errors.__all__
 
 _HOMES = {
     "open_session": "neko_trio._session",
     "Session": "neko_trio._session",
     "Frame": "neko_trio.media.frames",
-    "Timeline": "neko_trio._timeline",
     "State": "neko_trio._state",
+    "Timeline": "neko_trio._timeline",
     "Statistics": "neko_trio._statistics",
     "PeerStatistics": "neko_trio.media.peer_api",
     "CandidatePair": "neko_trio.media.peer_api",
@@ -108,9 +57,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     # Lazily, because the neko-trio command and pytest's plugin import this package before they know what they need.
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES.get(name, "neko_trio.errors")), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
