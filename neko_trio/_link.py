@@ -66,7 +66,6 @@ class Link:
         self._closing = False
         self._read_to_end = trio.Event()
         self.counts = LinkCounts()
-        self.heard_anything = False
 
     @property
     def remote_address(self) -> tuple[str, int] | None:
@@ -110,7 +109,6 @@ class Link:
                     hint="Look at the server's log, and at proxies in between that cut idle or upgraded connections.",
                 ) from ended
             self.counts.messages_received += 1
-            self.heard_anything = True
             try:
                 event = events.decode(message)
             except Malformed as error:

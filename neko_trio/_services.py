@@ -126,7 +126,6 @@ async def together(*steps: Callable[[], Awaitable[object]]) -> None:
 
     An error of ours is logged: the goodbye has nobody to raise it to, and the next step is due.
     """
-
     ended = [trio.Event() for _ in steps]
 
     async def run(fn: Callable[[], Awaitable[object]], end: trio.Event) -> None:

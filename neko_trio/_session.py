@@ -13,7 +13,6 @@ import trio
 from neko_trio._checks import Options, checked_options
 from neko_trio._parts import Parts
 from neko_trio._ports.bus import Subscription
-from neko_trio._ports.state import StateCell
 from neko_trio._services import open_services, together
 from neko_trio._state import State
 from neko_trio._statistics import Statistics
@@ -45,8 +44,8 @@ class Session:
     keyboard: Keyboard
     """The keyboard. Needs :meth:`control`."""
 
-    def __init__(self, state: StateCell[State], parts: Parts) -> None:
-        self._state = state
+    def __init__(self, parts: Parts) -> None:
+        self._state = parts.state
         self._parts = parts
         self.screen = parts.screen
         self.mouse = parts.mouse
@@ -128,7 +127,7 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
         services.start_soon(supervisor.run)
         try:
             await supervisor.connected.wait()
-            yield Session(parts.state, parts)
+            yield Session(parts)
         finally:
             services.settle()
             parts.attempt.closing = True
@@ -189,7 +188,6 @@ async def open_session(
     """
     target = parse_server_url(url)
     options = checked_options(
-        username=username,
         password=password,
         token=token,
         video=video,
@@ -203,12 +201,12 @@ async def open_session(
     wiring = real_wiring(
         target, username=username, password=password, token=token, ssl_context=ssl_context, media=media
     )
-    _refuse_jumping_clock(wiring)
+    _refuse_jumping_clock()
     async with run_session(wiring, options) as session:
         yield session
 
 
-def _refuse_jumping_clock(wiring: Wiring) -> None:
+def _refuse_jumping_clock() -> None:
     """A clock that jumps while threads and sockets are at work would let every deadline fire at once."""
     clock = trio.lowlevel.current_clock()
     threshold = getattr(clock, "autojump_threshold", math.inf)

@@ -35,12 +35,8 @@ class State:
         return self.host == self.session_id
 
 
-def initial_state(init: events.SystemInit, *, revision: int = 0) -> State:
-    """The snapshot that ``system/init`` describes.
-
-    A server that leaves its own session out of the list is answered with the first profile it could mean: none, which
-    is a protocol error the caller maps. Raises :class:`KeyError`.
-    """
+def initial_state(init: events.SystemInit) -> State:
+    """The snapshot that ``system/init`` describes. Its list of sessions must hold the session itself."""
     return State(
         session_id=init.session_id,
         profile=init.sessions[init.session_id].profile,
@@ -49,7 +45,6 @@ def initial_state(init: events.SystemInit, *, revision: int = 0) -> State:
         screen=init.screen_size,
         settings=init.settings,
         streams=tuple(init.webrtc.videos),
-        revision=revision,
     )
 
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 class Media(Protocol):
     """Where peer connections come from."""
 
-    real_time: bool
-    """Whether threads and real sockets are behind it, which a mock clock cannot see."""
-
     async def prepare(self) -> None:
         """Do what would otherwise cost the first connect its time, such as imports."""
         ...
@@ -54,8 +51,6 @@ class Wiring:
 
 class AiortcMedia:
     """The real media: aiortc in its own thread."""
-
-    real_time = True
 
     async def prepare(self) -> None:
         await trio.to_thread.run_sync(_import_media)

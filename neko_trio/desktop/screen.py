@@ -75,10 +75,7 @@ class Screen:
 
     def _check_video(self) -> None:
         if not self._video:
-            raise VideoOff(
-                "This session was opened without video.",
-                hint='Open it with video="live" or video="on_demand".',
-            )
+            raise VideoOff("This session was opened without video.", hint='Open it with video="live".')
 
 
 class Frames:

@@ -71,7 +71,7 @@ StunProtocol = _ice.StunProtocol
 StunMessage = _stun.Message
 TransactionBase = _stun.Transaction
 
-require(_ice, "get_host_addresses", "relayed_candidate", "candidate_foundation", "candidate_priority", "ICE_COMPLETED")
+require(_ice, "get_host_addresses", "relayed_candidate", "ICE_COMPLETED", "ICE_FAILED")
 require(CandidatePair, "State", "local_candidate", "remote_addr")
 require(StunProtocol, "request", "send_stun", "datagram_received", "connection_made", "close")
 require(TransactionBase, "response_received", "run")

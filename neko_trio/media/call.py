@@ -33,7 +33,6 @@ class Call(Generic[T]):
         """The work has really ended, or never will."""
         self.outcome: outcome.Outcome[T] | None = None
         """Set before ``ended``; ``None`` then means that the thread ended first."""
-        self.cancel_asked = False
         self.task: asyncio.Task[None] | None = None
         self._cancelled = False
 

@@ -159,7 +159,6 @@ class Portal:
                 with call.unless_lost, suppress(RuntimeError, anyio.RunFinishedError, FutureCancelledError):
                     await portal.call_async(call.carry, abandon_on_cancel=True)
             except BaseException as interruption:  # noqa: ASYNC103 - trio.Cancelled, KeyboardInterrupt: the work must end first
-                call.cancel_asked = True
                 self.post(call.cancel)
                 await _ended(call)  # noqa: ASYNC102 - shielded inside, until the work has ended
                 if call.was_cancelled or not isinstance(interruption, trio.Cancelled):

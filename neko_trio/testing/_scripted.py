@@ -289,7 +289,6 @@ async def open_scripted_session(
 ) -> AsyncIterator[Session]:
     """``open_session`` over scripted signaling: the same code from the login on, fit for a mock clock."""
     options = checked_options(
-        username="agent",
         password=None if token else "scripted",
         token="scripted" if token else None,
         video=video,
