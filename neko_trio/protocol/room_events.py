@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -48,9 +48,22 @@ __all__ = [
     "SystemSettings",
 ]
 
+S = TypeVar("S", bound=msgspec.Struct)
+
 
 class _Id(msgspec.Struct, frozen=True):
     id: str
+
+
+def _read_beside_id(payload: msgspec.Raw, type_: type[S]) -> tuple[str, S]:
+    """The id and the value whose fields stand beside it in one object."""
+    head: _Id = message.decode_json(_Id, payload)
+    value: S = message.decode_json(type_, payload)
+    return head.id, value
+
+
+def _beside_id(id_: str, value: msgspec.Struct) -> dict[str, Any]:
+    return {"id": id_, **msgspec.to_builtins(value)}
 
 
 class SystemInit(ServerEvent, frozen=True):
@@ -84,11 +97,10 @@ class SystemSettings(ServerEvent, frozen=True):
 
     @classmethod
     def from_payload(cls, payload: msgspec.Raw) -> SystemSettings:
-        head: _Id = message.decode_json(_Id, payload)
-        return cls(id=head.id, settings=message.decode_json(Settings, payload))
+        return cls(*_read_beside_id(payload, Settings))
 
     def to_payload(self) -> object:
-        return {"id": self.id, **msgspec.to_builtins(self.settings)}
+        return _beside_id(self.id, self.settings)
 
 
 class SystemDisconnect(ServerEvent, frozen=True):
@@ -130,11 +142,10 @@ class SessionProfile(ServerEvent, frozen=True):
 
     @classmethod
     def from_payload(cls, payload: msgspec.Raw) -> SessionProfile:
-        head: _Id = message.decode_json(_Id, payload)
-        return cls(id=head.id, profile=message.decode_json(Profile, payload))
+        return cls(*_read_beside_id(payload, Profile))
 
     def to_payload(self) -> object:
-        return {"id": self.id, **msgspec.to_builtins(self.profile)}
+        return _beside_id(self.id, self.profile)
 
 
 class SessionStateChanged(ServerEvent, frozen=True):
@@ -146,11 +157,10 @@ class SessionStateChanged(ServerEvent, frozen=True):
 
     @classmethod
     def from_payload(cls, payload: msgspec.Raw) -> SessionStateChanged:
-        head: _Id = message.decode_json(_Id, payload)
-        return cls(id=head.id, state=message.decode_json(SessionState, payload))
+        return cls(*_read_beside_id(payload, SessionState))
 
     def to_payload(self) -> object:
-        return {"id": self.id, **msgspec.to_builtins(self.state)}
+        return _beside_id(self.id, self.state)
 
 
 class SessionCursors(ServerEvent, frozen=True):
