@@ -7,14 +7,15 @@ Facts: `server/internal/websocket/handler/*.go`, `server/internal/plugins/chat/m
 from collections.abc import Awaitable
 from typing import TypeVar
 
+import msgspec
 import trio
 
 from neko_trio.protocol import Malformed, requests
 from neko_trio.simulator._media_api import MediaPeer, MediaServer
 from neko_trio.simulator._peers import SimulatedPeer
-from neko_trio.simulator._room import Room, RoomError, fields_of, file_transfer_payload
+from neko_trio.simulator._room import Room, RoomError
 from neko_trio.simulator._session import Session
-from neko_trio.simulator._values import ScreenSize, now_text
+from neko_trio.simulator._values import ScreenSize, file_transfer_payload, now_text
 
 __all__ = ["Dispatcher"]
 
@@ -86,14 +87,16 @@ class Dispatcher:
                 room.desk.keyboard.set_map(request.layout, request.variant)
             case requests.KeyboardModifiers():
                 self._need_host(session)
-                self.set_modifiers(fields_of(request))
+                self.set_modifiers(msgspec.structs.asdict(request))
             case requests.SendUnicast():
                 receiver = room.sessions.get(request.receiver)
                 if receiver is None:
                     raise RoomError("receiver session ID not found")
-                receiver.send("send/unicast", {"sender": session.id, **fields_of(request)})
+                receiver.send("send/unicast", {"sender": session.id, **msgspec.structs.asdict(request)})
             case requests.SendBroadcast():
-                room.broadcast("send/broadcast", {"sender": session.id, **fields_of(request)}, exclude=session.id)
+                room.broadcast(
+                    "send/broadcast", {"sender": session.id, **msgspec.structs.asdict(request)}, exclude=session.id
+                )
             case requests.ChatMessage():
                 self.chat(session, request.text)
             case requests.FileTransferUpdate():

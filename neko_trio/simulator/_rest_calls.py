@@ -1,9 +1,10 @@
-"""What the REST calls do.  Facts: `server/internal/api` (session, sessions, members, room) and the plugins, all at the
-server's defaults: file transfer, openinapp, screencast and the file chooser dialog off."""
+"""The REST calls about the room, and the routes of all of them.
 
-from collections.abc import Mapping
+Facts: `server/internal/api/room` and the plugins, all at the server's defaults: file transfer, openinapp, screencast
+and the file chooser dialog off.
+"""
+
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 import trio
@@ -11,9 +12,29 @@ import trio
 from neko_trio.simulator._http import NO_CONTENT, HttpError, Response, json_response
 from neko_trio.simulator._keyboard import MODIFIER_NAMES
 from neko_trio.simulator._rest import Call, Route, read_body
-from neko_trio.simulator._room import RoomError, fields_of
-from neko_trio.simulator._session import Session
-from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, from_json
+from neko_trio.simulator._rest_checks import (
+    admins,
+    can_clipboard,
+    can_host,
+    can_watch,
+    hosts,
+    hosts_or_admins,
+    may_upload,
+)
+from neko_trio.simulator._rest_sessions import (
+    logout,
+    members,
+    named_session,
+    profile,
+    session_delete,
+    session_disconnect,
+    session_read,
+    sessions,
+    stats,
+    whoami,
+)
+from neko_trio.simulator._room import RoomError
+from neko_trio.simulator._values import RoomSettings, ScreenSize, from_json
 
 __all__ = ["ROUTES"]
 
@@ -34,126 +55,8 @@ class KeyboardLayout(msgspec.Struct, frozen=True):
     variant: str = ""
 
 
-class Modifiers(msgspec.Struct, frozen=True):
-    shift: bool | None = None
-    capslock: bool | None = None
-    control: bool | None = None
-    alt: bool | None = None
-    numlock: bool | None = None
-    meta: bool | None = None
-    super: bool | None = None
-    altgr: bool | None = None
-
-
-# Checks (server/pkg/auth/auth.go)
-
-
-def _admins(call: Call) -> None:
-    if not call.session.profile.is_admin:
-        raise HttpError(HTTPStatus.FORBIDDEN, "session is not admin")
-
-
-def _hosts(call: Call) -> None:
-    if not call.room.is_host(call.session):
-        raise HttpError(HTTPStatus.FORBIDDEN, "session is not host")
-
-
-def _hosts_or_admins(call: Call) -> None:
-    if not call.room.is_host(call.session) and not call.session.profile.is_admin:
-        raise HttpError(HTTPStatus.FORBIDDEN, "session is not host or admin")
-
-
-def _can_watch(call: Call) -> None:
-    if not call.session.profile.can_watch:
-        raise HttpError(HTTPStatus.FORBIDDEN, "session cannot watch")
-
-
-def _can_host(call: Call) -> None:
-    if not call.session.profile.can_host:
-        raise HttpError(HTTPStatus.FORBIDDEN, "session cannot host")
-    if call.room.private_for(call.session):
-        raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, "private mode is enabled")
-
-
-def _can_clipboard(call: Call) -> None:
-    if not call.session.profile.can_access_clipboard:
-        raise HttpError(HTTPStatus.FORBIDDEN, "session cannot access clipboard")
-
-
-def _may_upload(call: Call) -> None:
-    implicit = call.session.profile.can_host and call.room.settings.implicit_hosting
-    if not call.room.is_host(call.session) and not implicit:
-        raise HttpError(HTTPStatus.FORBIDDEN, "without implicit hosting, only host can upload files")
-
-
-# Oneself
-
-
-async def _logout(call: Call) -> Response:
-    call.room.delete(call.session.id)
-    cookie = call.rest.cookie
-    if cookie is None or call.request.cookie(cookie.name) is None:
-        return json_response(True)
-    return json_response(True, headers=(("Set-Cookie", f"{cookie.name}=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),))
-
-
-async def _whoami(call: Call) -> Response:
-    return json_response(call.session.data())
-
-
-async def _profile(call: Call) -> Response:
-    profile = call.session.profile
-    if profile.is_admin:
-        profile = read_body(call.request, profile)
-    else:
-        profile = msgspec.structs.replace(profile, name=read_body(call.request, Profile()).name)
-    call.room.update_profile(call.session.id, profile)
-    return json_response(True)
-
-
-async def _stats(call: Call) -> Response:
-    return json_response(call.room.statistics())
-
-
-# Sessions and members
-
-
-def _named_session(call: Call, message: str = "session not found") -> Session:
-    session = call.room.sessions.get(call.parameters[0])
-    if session is None:
-        raise HttpError(HTTPStatus.NOT_FOUND, message)
-    return session
-
-
-async def _sessions(call: Call) -> Response:
-    return json_response([session.data() for session in call.room.sessions.values()])
-
-
-async def _session_read(call: Call) -> Response:
-    return json_response(_named_session(call).data())
-
-
-async def _session_delete(call: Call) -> Response:
-    if call.parameters[0] == call.session.id:
-        raise HttpError(HTTPStatus.BAD_REQUEST, "cannot delete own session")
-    return _of_room(call.room.delete, call.parameters[0])
-
-
-async def _session_disconnect(call: Call) -> Response:
-    return _of_room(call.room.disconnect, call.parameters[0])
-
-
-def _of_room(action: Any, session_id: str) -> Response:
-    try:
-        action(session_id)
-    except RoomError as refusal:
-        raise HttpError(HTTPStatus.BAD_REQUEST, str(refusal)) from refusal
-    return NO_CONTENT
-
-
-async def _members(call: Call) -> Response:
-    listed: Mapping[str, Profile] = call.rest.members.profiles()
-    return json_response([{"id": name, "profile": profile} for name, profile in listed.items()])
+Modifiers = msgspec.defstruct("Modifiers", [(name, bool | None, None) for name in MODIFIER_NAMES], frozen=True)
+"""Which modifiers to lock or unlock; what is not named stays."""
 
 
 # The room
@@ -235,7 +138,7 @@ async def _modifiers_get(call: Call) -> Response:
 
 
 async def _modifiers_set(call: Call) -> Response:
-    call.rest.dispatcher.set_modifiers(fields_of(read_body(call.request, Modifiers())))
+    call.rest.dispatcher.set_modifiers(msgspec.structs.asdict(read_body(call.request, Modifiers())))
     return NO_CONTENT
 
 
@@ -270,7 +173,7 @@ async def _control_take(call: Call) -> Response:
 
 
 async def _control_give(call: Call) -> Response:
-    target = _named_session(call, "target session was not found")
+    target = named_session(call, "target session was not found")
     if not target.profile.can_host:
         raise HttpError(HTTPStatus.BAD_REQUEST, "target session is not allowed to host")
     call.room.set_host(call.session, target)
@@ -340,42 +243,42 @@ async def _open_link(call: Call) -> Response:
 
 
 ROUTES = (
-    Route("POST", "logout", _logout),
-    Route("GET", "whoami", _whoami),
-    Route("POST", "profile", _profile),
-    Route("GET", "stats", _stats),
-    Route("GET", "sessions", _sessions),
-    Route("GET", "sessions/{id}", _session_read, (_admins,)),
-    Route("DELETE", "sessions/{id}", _session_delete, (_admins,)),
-    Route("POST", "sessions/{id}/disconnect", _session_disconnect, (_admins,)),
-    Route("GET", "members", _members),
-    Route("GET", "room/settings", _settings_get, (_admins,)),
-    Route("POST", "room/settings", _settings_set, (_admins,)),
-    Route("GET", "room/broadcast", _broadcast_get, (_admins,)),
-    Route("POST", "room/broadcast/start", _broadcast_start, (_admins,)),
-    Route("POST", "room/broadcast/stop", _broadcast_stop, (_admins,)),
-    Route("GET", "room/clipboard", _clipboard_get, (_can_clipboard, _hosts)),
-    Route("POST", "room/clipboard", _clipboard_set, (_can_clipboard, _hosts)),
-    Route("GET", "room/clipboard/image.png", _clipboard_image, (_can_clipboard, _hosts)),
-    Route("GET", "room/keyboard/map", _keyboard_map_get, (_can_host,)),
-    Route("POST", "room/keyboard/map", _keyboard_map_set, (_can_host, _hosts)),
-    Route("GET", "room/keyboard/modifiers", _modifiers_get, (_can_host,)),
-    Route("POST", "room/keyboard/modifiers", _modifiers_set, (_can_host, _hosts)),
-    Route("GET", "room/control", _control_get, (_can_host,)),
-    Route("POST", "room/control/request", _control_request, (_can_host,)),
-    Route("POST", "room/control/release", _control_release, (_can_host,)),
-    Route("POST", "room/control/take", _control_take, (_can_host, _admins)),
-    Route("POST", "room/control/give/{id}", _control_give, (_can_host, _hosts_or_admins)),
-    Route("POST", "room/control/reset", _control_reset, (_can_host, _admins)),
-    Route("GET", "room/screen", _screen_get, (_can_watch,)),
-    Route("POST", "room/screen", _screen_set, (_can_watch, _admins)),
-    Route("GET", "room/screen/configurations", _screen_sizes, (_can_watch, _admins)),
-    Route("GET", "room/screen/cast.jpg", _screen_cast, (_can_watch,)),
-    Route("GET", "room/screen/shot.jpg", _screen_shot, (_can_watch, _admins)),
-    Route("POST", "room/upload/drop", _drop, (_may_upload,)),
-    Route("POST", "room/upload/dialog", _dialog, (_may_upload,)),
-    Route("DELETE", "room/upload/dialog", _dialog, (_may_upload,)),
-    Route("POST", "chat", _chat, (_admins,)),
+    Route("POST", "logout", logout),
+    Route("GET", "whoami", whoami),
+    Route("POST", "profile", profile),
+    Route("GET", "stats", stats),
+    Route("GET", "sessions", sessions),
+    Route("GET", "sessions/{id}", session_read, (admins,)),
+    Route("DELETE", "sessions/{id}", session_delete, (admins,)),
+    Route("POST", "sessions/{id}/disconnect", session_disconnect, (admins,)),
+    Route("GET", "members", members),
+    Route("GET", "room/settings", _settings_get, (admins,)),
+    Route("POST", "room/settings", _settings_set, (admins,)),
+    Route("GET", "room/broadcast", _broadcast_get, (admins,)),
+    Route("POST", "room/broadcast/start", _broadcast_start, (admins,)),
+    Route("POST", "room/broadcast/stop", _broadcast_stop, (admins,)),
+    Route("GET", "room/clipboard", _clipboard_get, (can_clipboard, hosts)),
+    Route("POST", "room/clipboard", _clipboard_set, (can_clipboard, hosts)),
+    Route("GET", "room/clipboard/image.png", _clipboard_image, (can_clipboard, hosts)),
+    Route("GET", "room/keyboard/map", _keyboard_map_get, (can_host,)),
+    Route("POST", "room/keyboard/map", _keyboard_map_set, (can_host, hosts)),
+    Route("GET", "room/keyboard/modifiers", _modifiers_get, (can_host,)),
+    Route("POST", "room/keyboard/modifiers", _modifiers_set, (can_host, hosts)),
+    Route("GET", "room/control", _control_get, (can_host,)),
+    Route("POST", "room/control/request", _control_request, (can_host,)),
+    Route("POST", "room/control/release", _control_release, (can_host,)),
+    Route("POST", "room/control/take", _control_take, (can_host, admins)),
+    Route("POST", "room/control/give/{id}", _control_give, (can_host, hosts_or_admins)),
+    Route("POST", "room/control/reset", _control_reset, (can_host, admins)),
+    Route("GET", "room/screen", _screen_get, (can_watch,)),
+    Route("POST", "room/screen", _screen_set, (can_watch, admins)),
+    Route("GET", "room/screen/configurations", _screen_sizes, (can_watch, admins)),
+    Route("GET", "room/screen/cast.jpg", _screen_cast, (can_watch,)),
+    Route("GET", "room/screen/shot.jpg", _screen_shot, (can_watch, admins)),
+    Route("POST", "room/upload/drop", _drop, (may_upload,)),
+    Route("POST", "room/upload/dialog", _dialog, (may_upload,)),
+    Route("DELETE", "room/upload/dialog", _dialog, (may_upload,)),
+    Route("POST", "chat", _chat, (admins,)),
     Route("GET", "filetransfer", _file_transfer),
     Route("POST", "filetransfer", _file_transfer),
     Route("DELETE", "filetransfer", _file_transfer),

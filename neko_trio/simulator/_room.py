@@ -18,9 +18,9 @@ from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
 from neko_trio.simulator._session import Session, SocketSide
-from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, merged, new_uid
+from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, file_transfer_payload, merged, new_uid
 
-__all__ = ["Room", "RoomError", "Timings", "fields_of", "file_transfer_payload"]
+__all__ = ["Room", "RoomError", "Timings"]
 
 
 class Background(Protocol):
@@ -133,7 +133,7 @@ class Room:
         if session is None:
             raise RoomError("session not found")
         session.profile = profile
-        self.broadcast("session/profile", {"id": session_id, **fields_of(profile)})
+        self.broadcast("session/profile", {"id": session_id, **msgspec.structs.asdict(profile)})
         if not profile.can_host and self.is_host(session):
             self.set_host(session, None)
         barred = not (profile.can_connect and profile.can_login)
@@ -293,7 +293,7 @@ class Room:
                     session.peer.set_paused(private)
         protects = new.control_protection and not old.control_protection
         if protects and not new.locked_controls and not self._has_admin():
-            new = self.settings = RoomSettings(**{**fields_of(new), "locked_controls": True})
+            new = self.settings = msgspec.structs.replace(new, locked_controls=True)
         if new.locked_controls and not old.locked_controls:
             host = self.host
             if host is not None and not host.profile.is_admin:
@@ -301,7 +301,7 @@ class Room:
         if old.inactive_cursors and not new.inactive_cursors:
             self._cursors.clear()
             self._send_cursors([])
-        self.broadcast("system/settings", {"id": by.id, **fields_of(new)})
+        self.broadcast("system/settings", {"id": by.id, **msgspec.structs.asdict(new)})
 
     # Screen, clipboard, statistics
 
@@ -321,7 +321,7 @@ class Room:
         if size != self.screen:
             self.screen = size
             self.desk.resize((size.width, size.height))
-        self.broadcast("screen/updated", {"id": by.id, **fields_of(size)})
+        self.broadcast("screen/updated", {"id": by.id, **msgspec.structs.asdict(size)})
 
     def _clipboard_updated(self) -> None:
         host = self.host
@@ -364,19 +364,3 @@ class Room:
     def refuse(self, event: str, reason: str) -> None:
         """Count what the server only logs.  `event` must be a known name: the counter is kept for ever."""
         self.refused[f"{event}: {reason}"] += 1
-
-
-def file_transfer_payload() -> dict[str, Any]:
-    """`filetransfer/update` with the plugin off, the server's default."""
-    return {
-        "enabled": False,
-        "root_dir": "/home/neko/Downloads",
-        "user_download": False,
-        "user_upload": False,
-        "user_delete": False,
-        "files": None,
-    }
-
-
-def fields_of(value: msgspec.Struct) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__struct_fields__}

@@ -13,7 +13,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["Member", "Profile", "RoomSettings", "ScreenSize", "admin_profile", "from_json", "new_uid", "now_text"]
+__all__ = [
+    "Member",
+    "Profile",
+    "RoomSettings",
+    "ScreenSize",
+    "admin_profile",
+    "file_transfer_payload",
+    "from_json",
+    "merged",
+    "new_uid",
+    "now_text",
+]
 
 _UID_ALPHABET = string.ascii_letters + string.digits + "_-"
 
@@ -71,6 +82,18 @@ class ScreenSize(msgspec.Struct, frozen=True):
     height: int = 0
     rate: int = 0
     """Hz; an int16 at the server."""
+
+
+def file_transfer_payload() -> dict[str, Any]:
+    """`filetransfer/update` with the plugin off, the server's default."""
+    return {
+        "enabled": False,
+        "root_dir": "/home/neko/Downloads",
+        "user_download": False,
+        "user_upload": False,
+        "user_delete": False,
+        "files": None,
+    }
 
 
 def from_json(text: bytes | str, base: S) -> S:
