@@ -10,7 +10,6 @@ controlling role is dropped. It never gives up by itself: whoever uses it sets t
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import random
 import socket
 import string
@@ -26,10 +25,9 @@ from neko_trio.media.aiortc_private import (
     PairState,
     StunMessage,
     StunProtocol,
-    host_addresses,
 )
 
-__all__ = ["LOOPBACK", "ServerAgent", "candidate_addresses"]
+__all__ = ["LOOPBACK", "ServerAgent"]
 
 LOOPBACK = ("127.0.0.1",)
 CHECK_INTERVAL = 0.2
@@ -40,16 +38,6 @@ ACCEPTANCE_WAIT = {"host": 0.0, "srflx": 0.5, "prflx": 1.0, "relay": 2.0}
 """Seconds from the start of the checks before a candidate of this type may be nominated."""
 RECEIVE_BUFFER = 1 << 20
 _ALPHABET = string.ascii_letters
-
-
-def candidate_addresses(host: str) -> tuple[str, ...]:
-    """Where peers are reached when the front listens on ``host``: all of the machine's addresses for "0.0.0.0" and
-    "::" (loopback when there is no other), else the address itself; loopback for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return LOOPBACK
-    return tuple(host_addresses()) or LOOPBACK if address.is_unspecified else (host,)
 
 
 def _random(length: int) -> str:

@@ -15,12 +15,13 @@ import trio
 from neko_trio.media.bridge import Lease
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.simulator._desktop import Desktop, LockedDesktop
-from neko_trio.simulator._encoder import EncodedFrame, Encoder
-from neko_trio.simulator._ice import LOOPBACK, candidate_addresses
+from neko_trio.simulator._encoder import Encoder
+from neko_trio.simulator._ice import LOOPBACK
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
+from neko_trio.simulator._pipelines import Pipeline, Watch
 
-__all__ = ["DesktopFailed", "PeerLimits", "SimulatorMedia", "candidate_addresses", "open_media"]
+__all__ = ["DesktopFailed", "PeerLimits", "SimulatorMedia", "SimulatorPeer", "open_media"]
 
 EVENTS_WAITING = 65_536
 """What a peer may have to tell while trio is busy; the real server reads as fast as input comes."""
@@ -32,66 +33,13 @@ class DesktopFailed(RuntimeError):
     """The desktop's ``render`` raised, or what it returned cannot be encoded: the simulator cannot go on."""
 
 
-class _Pipeline:
-    """One stream: its encoder and who watches it. In the asyncio thread, except for ``deliver``."""
-
-    def __init__(self, lease: Lease) -> None:
-        self._lease = lease
-        self._peers: set[OfferingPeer] = set()
-        self.encoder: Encoder
-
-    def deliver(self, frame: EncodedFrame) -> None:
-        """Encoder's thread."""
-        self._lease.post(self._fan_out, frame)
-
-    def _fan_out(self, frame: EncodedFrame) -> None:
-        self.encoder.delivered()
-        for peer in self._peers:
-            peer.offer_frame(frame)
-
-    def add(self, peer: OfferingPeer) -> None:
-        peer.watch()
-        self._peers.add(peer)
-        self.encoder.add_watcher()
-
-    def remove(self, peer: OfferingPeer) -> None:
-        self._peers.discard(peer)
-        self.encoder.remove_watcher()
-        peer.drop_frames()
-
-
-class _Watch:
-    """Which pipeline a peer watches, out of what has been said about it. In the asyncio thread."""
-
-    def __init__(self, peer: OfferingPeer, pipelines: dict[str, _Pipeline], *, disabled: bool, stream: str) -> None:
-        self._peer, self._pipelines = peer, pipelines
-        self.disabled, self.stream = disabled, stream
-        self.paused = self.ended = False
-        self._watched: _Pipeline | None = None
-
-    def select(self, stream: str) -> None:
-        if stream not in self._pipelines:
-            raise KeyError(stream)
-        self.stream = stream
-
-    def apply(self) -> None:
-        off = self.disabled or self.paused or self.ended
-        wanted = None if off else self._pipelines[self.stream]
-        if wanted is not self._watched:
-            if self._watched is not None:
-                self._watched.remove(self._peer)
-            if wanted is not None:
-                wanted.add(self._peer)
-            self._watched = wanted
-
-
 class _Events:
     """Carries what a peer tells from the asyncio thread to its callbacks on the trio thread, in order."""
 
     def __init__(self, callbacks: PeerCallbacks) -> None:
         self._callbacks = callbacks
         self._mailbox: Mailbox[Callable[[], None]] = Mailbox(lambda call: call(), EVENTS_WAITING)
-        self.watch: _Watch
+        self.watch: Watch
 
     def close(self) -> None:
         """Call nobody any more. Trio thread."""
@@ -121,7 +69,7 @@ class _Events:
 class SimulatorPeer:
     """A `_media_api.MediaPeer`. Made by `SimulatorMedia.new_peer`."""
 
-    def __init__(self, lease: Lease, peer: OfferingPeer, watch: _Watch, events: _Events) -> None:
+    def __init__(self, lease: Lease, peer: OfferingPeer, watch: Watch, events: _Events) -> None:
         self._lease, self._peer, self._watch, self._events = lease, peer, watch, events
 
     async def answer(self, sdp: str) -> None:
@@ -217,9 +165,9 @@ class SimulatorMedia:
         self._scope = trio.CancelScope()
         self._failure: Exception | None = None
         self._peers: set[OfferingPeer] = set()  # asyncio thread
-        self._pipelines: dict[str, _Pipeline] = {}
+        self._pipelines: dict[str, Pipeline] = {}
         for index, stream in enumerate(streams):
-            pipeline = self._pipelines[stream] = _Pipeline(lease)
+            pipeline = self._pipelines[stream] = Pipeline(lease)
             pipeline.encoder = Encoder(
                 f"video-{stream}",
                 codec=codec,
@@ -267,7 +215,7 @@ class SimulatorMedia:
             forget=self._peers.discard,
         )
         self._peers.add(peer)
-        watch = events.watch = _Watch(peer, self._pipelines, disabled=video_disabled, stream=stream)
+        watch = events.watch = Watch(peer, self._pipelines, disabled=video_disabled, stream=stream)
         made = SimulatorPeer(self._lease, peer, watch, events)
         try:
             watch.apply()
@@ -322,8 +270,7 @@ async def open_media(
 
     ``lease`` is one of the simulator's asyncio thread. ``desktop`` is drawn at most ``rate`` times a second; give the
     `LockedDesktop` that input goes to as well. ``streams`` are pipelines of the full size, of half, a quarter, …, each
-    drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at
-    (see `candidate_addresses`).
+    drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at.
 
     ``ValueError`` for an unknown codec. When ``desktop.render`` raises, the block is cancelled and `DesktopFailed`
     comes out, from that error.

@@ -11,6 +11,7 @@ import trio
 
 from neko_trio.errors import InvalidInput
 from neko_trio.simulator import Cookie, Member, Profile, Timings, open_simulator
+from neko_trio.simulator._server import _own_addresses
 
 if TYPE_CHECKING:
     from tests.simulator.conftest import House, OpenHouse
@@ -323,3 +324,16 @@ async def test_secrets_are_not_in_the_journal(house: House) -> None:
         assert token not in text
         assert house.simulator.password not in text
         assert token not in str(entry)
+
+
+@pytest.mark.parametrize(("host", "loopback"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "::1")])
+async def test_peers_are_reached_where_the_front_door_is(host: str, loopback: str) -> None:
+    try:
+        listeners = await trio.open_tcp_listeners(0, host=host)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    addresses = _own_addresses(listeners)
+    for listener in listeners:
+        await listener.aclose()
+    assert addresses[0] == loopback
+    assert addresses == (host,) or (host == "0.0.0.0" and host not in addresses)

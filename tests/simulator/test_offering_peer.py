@@ -17,7 +17,7 @@ from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
 from neko_trio.media import aiortc_private as private
 from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.simulator._encoder import EncodedFrame
-from neko_trio.simulator._ice import LOOPBACK, ServerAgent, candidate_addresses
+from neko_trio.simulator._ice import LOOPBACK, ServerAgent
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._rtp_sender import RtpSender
 from neko_trio.simulator._sdp import Description, read_description
@@ -186,15 +186,6 @@ async def test_addresses_that_cannot_be_bound_are_an_error(lease: Lease) -> None
         await agent.close()
 
     await lease.run(limited, scenario())
-
-
-def test_candidates_are_of_the_front_doors_kind() -> None:
-    assert candidate_addresses("127.0.0.1") == ("127.0.0.1",)
-    assert candidate_addresses("::1") == ("::1",)
-    assert candidate_addresses("localhost") == LOOPBACK
-    for host in ("0.0.0.0", "::"):
-        assert candidate_addresses(host)
-        assert host not in candidate_addresses(host)
 
 
 class ClientPath(private.DtlsCarrier):
