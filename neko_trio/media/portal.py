@@ -251,7 +251,10 @@ class Portal:
     def _on_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The loop's exception handler. Also called by the garbage collector, from any thread, after the loop's end."""
         error = context.get("exception")
-        failure = BackgroundFailure(str(context.get("message")), None if error is None else repr(error))
+        message, task = str(context.get("message")), context.get("task")
+        if task is not None:
+            message = f"{message} {task!r}"
+        failure = BackgroundFailure(message, None if error is None else repr(error))
         with self._lock:
             self._failures += 1
             self._last_failures.append(failure)

@@ -6,6 +6,7 @@ Everything here runs on the asyncio thread, except what says "any thread". :mod:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,8 +28,13 @@ from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
 from neko_trio.media.receiver import VideoReceiver
 from neko_trio.protocol.sdp import without_candidates
 
+logger = logging.getLogger(__name__)
+
 SEND_LIMIT = 64 * 1024
 """Bytes that may lie unsent in the data channel before a sender waits."""
+PC_CLOSE_LIMIT = 0.8
+"""Seconds for aiortc's ``close``, which takes 3 ms. It closes by itself when the server says goodbye; where that is
+cancelled half-way, as at the end of the thread, a second ``close`` would wait for ever."""
 STRAGGLER_LIMIT = 1.0
 """Seconds that aiortc's connecting task has to end after the close."""
 HANDSHAKE_LIMIT = 0.5
@@ -214,8 +220,12 @@ class ReceivingPeer:
         if self._connecting is not None and self._in_dtls_handshake:
             # In the middle of it there is no goodbye; a server that gets none keeps the peer, watching, for 5 s.
             await asyncio.wait({self._connecting}, timeout=HANDSHAKE_LIMIT)
-        await self._pc.close()
-        await self.agent.close()  # when it was never installed
+        try:
+            async with asyncio.timeout(PC_CLOSE_LIMIT):
+                await self._pc.close()
+        except TimeoutError:
+            logger.warning("aiortc did not close its peer connection within %g s", PC_CLOSE_LIMIT)
+        await self.agent.close()  # when it was never installed, or aiortc did not come as far
         if self._connecting is not None:  # woken by the close, it has some steps left
             await asyncio.wait({self._connecting}, timeout=STRAGGLER_LIMIT)
             self._connecting.cancel()
