@@ -37,7 +37,8 @@ PUBLIC_MODULES = {"__init__.py", "__main__.py", "errors.py", "events.py", "testi
 
 BEHIND_THE_WALL = (
     "media/*",
-    "simulator/_offering_peer.py",  # the simulator's offering peer, its ICE, and the SDP it reads
+    "simulator/_offering_peer.py",  # the simulator's offering peer, what it sends, its ICE, and the SDP it reads
+    "simulator/_media_sender.py",
     "simulator/_ice.py",
     "simulator/_sdp.py",
     "testing/_leaks.py",  # asks leased loops for their tasks

@@ -105,7 +105,7 @@ class SimulatorPeer:
         await self._lease.run(self._set_audio, disabled)
 
     def _set_audio(self, disabled: bool) -> None:
-        self._peer.audio_disabled = disabled
+        self._peer.sender.audio_disabled = disabled
 
     def set_paused(self, paused: bool) -> None:
         """Private mode: not a watcher while paused (server: ``Track.SetPaused`` removes the listener)."""
@@ -125,7 +125,7 @@ class SimulatorPeer:
 
     def statistics(self) -> ServerPeerStatistics:
         """What has been sent so far."""
-        video, audio = self._peer.video.counts, self._peer.audio.counts
+        video, audio = self._peer.sender.video.counts, self._peer.sender.audio.counts
         return ServerPeerStatistics(
             packets_sent=video.packets + audio.packets,
             frames_sent=video.frames,

@@ -18,32 +18,15 @@ from typing import Any, Protocol
 import aioice
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
-from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket
 
-from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, hear_rtcp, send_srtp, stop_dtls
-from neko_trio.simulator._encoder import EncodedFrame
+from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, stop_dtls
 from neko_trio.simulator._ice import ServerAgent
-from neko_trio.simulator._rtp_packets import payloader_for
-from neko_trio.simulator._rtp_sender import RtpSender
-from neko_trio.simulator._sdp import (
-    AUDIO_PAYLOAD_TYPE,
-    PAYLOAD_TYPES,
-    Description,
-    RemoteDescription,
-    read_description,
-)
+from neko_trio.simulator._media_sender import MediaSender
+from neko_trio.simulator._sdp import Description, RemoteDescription, read_description
 
 __all__ = ["OfferingPeer", "PeerEvents", "PeerLimits"]
 
 logger = logging.getLogger("neko_trio.simulator")
-
-FRAMES_WAITING = 8
-"""Frames that may wait for one peer; with more it goes on at the next keyframe."""
-OPUS_SILENCE = b"\xf8\xff\xfe"
-"""20 ms of silence (RFC 6716, a CELT frame without content)."""
-OPUS_TICKS = 960
-REPORT_INTERVAL = 1.0
-"""Seconds between sender reports (pion's report interceptor)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +92,17 @@ class OfferingPeer:
     ) -> None:
         self._codec, self._addresses, self._limits, self._events = codec, addresses, limits, events
         self._forget = forget
-        self.audio_disabled = audio_disabled
-        self.video = RtpSender(PAYLOAD_TYPES[codec])
-        self.audio = RtpSender(AUDIO_PAYLOAD_TYPE)
-        self.connected = False
-        self._payloader = payloader_for(codec)
         self._path = _Path(ServerAgent(keep_alive=min(2.0, limits.silence / 2.5)))
         self._restarted: ServerAgent | None = None
         self._dtls = self._path.dtls()
+        self.sender = MediaSender(self._dtls, codec, audio_disabled=audio_disabled)
+        """What it sends, and how much."""
         self._sctp = RTCSctpTransport(self._dtls)
         self._channel: RTCDataChannel | None = None
         self._session = secrets.randbits(62)
         self._version = int(time.time())
         self._remote: RemoteDescription | None = None
         self._remote_sdp = ""
-        self._frames: asyncio.Queue[EncodedFrame] = asyncio.Queue(FRAMES_WAITING)
-        self._keyframe_awaited = True
-        self._halted = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._connecting: asyncio.TimerHandle | None = None
         self._listening: asyncio.TimerHandle | None = None
@@ -150,8 +127,8 @@ class OfferingPeer:
             session=self._session,
             version=self._version,
             codec=self._codec,
-            audio_ssrc=self.audio.ssrc,
-            video_ssrc=self.video.ssrc,
+            audio_ssrc=self.sender.audio.ssrc,
+            video_ssrc=self.sender.video.ssrc,
             fingerprint=next(each.value for each in fingerprints if each.algorithm == "sha-256"),
             ufrag=agent.local_username,
             password=agent.local_password,
@@ -167,7 +144,7 @@ class OfferingPeer:
                 await self._restarted.close()
             agent = self._restarted = ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5))
             await agent.open_sockets(self._addresses, written.append)
-            self._halted = True
+            self.sender.halt()
             self._limit_connecting()
         offer = self._description(agent)
         texts = [_text(each, agent, component) for each in written for component in (1, 2)]
@@ -178,6 +155,7 @@ class OfferingPeer:
         remote = read_description(sdp)
         first = self._remote is None
         self._remote, self._remote_sdp = remote, sdp
+        self.sender.video_taken = remote.takes("video")
         agent = self._restarted or self._path.agent
         if first or self._restarted is not None:
             agent.remote_username, agent.remote_password = remote.ufrag, remote.password
@@ -222,15 +200,14 @@ class OfferingPeer:
         await self._dtls.start(RTCDtlsParameters(fingerprints=fingerprints))
         if self._dtls.state != "connected":
             return  # said by _dtls_changed
-        self.connected = True
         self._cancel_limit()
         self._listen()
-        hear_rtcp(self._dtls, self.video.ssrc, self._on_rtcp)
+        self.sender.begin()
         self._events.connected()
-        self._start(self._send_video())
-        self._start(self._send_reports())
+        self._start(self.sender.send_video())
+        self._start(self.sender.send_reports())
         if remote.takes("audio"):
-            self._start(self._send_audio())
+            self._start(self.sender.send_audio())
         if remote.sctp_port is not None:
             self._open_channel()
             await self._sctp.start(RTCSctpCapabilities(maxMessageSize=remote.max_message_size), remote.sctp_port)
@@ -243,8 +220,7 @@ class OfferingPeer:
         self._restarted = None
         await self._path.exchange(agent)
         self._cancel_limit()
-        self._halted = False
-        self._keyframe_awaited = True
+        self.sender.go_on()
 
     def _dtls_changed(self) -> None:
         if self._dtls.state == "failed":
@@ -269,62 +245,6 @@ class OfferingPeer:
             self.end("nothing heard of the client")
         else:
             self._listening = loop.call_at(due, self._listen)
-
-    # media
-
-    def watch(self) -> None:
-        """Added as a watcher: nothing is sent before a keyframe."""
-        self._keyframe_awaited = True
-
-    def offer_frame(self, frame: EncodedFrame) -> None:
-        """The pipeline has made a frame. Lost, keyframe or not, while the connection is not up."""
-        if self._keyframe_awaited and not frame.keyframe:
-            return
-        self._keyframe_awaited = False
-        if not self.connected or self._halted or self._ended or self._remote is None or not self._remote.takes("video"):
-            return
-        try:
-            self._frames.put_nowait(frame)
-        except asyncio.QueueFull:
-            self._keyframe_awaited = True
-
-    def drop_frames(self) -> None:
-        """No watcher any more: what waits is not sent either."""
-        while not self._frames.empty():
-            self._frames.get_nowait()
-
-    async def _send_video(self) -> None:
-        while True:
-            frame = await self._frames.get()
-            payloads = self._payloader.payloads(frame.data)
-            await self._send_all(self.video.frame(payloads, frame.duration, keyframe=frame.keyframe))
-
-    async def _send_audio(self) -> None:
-        """A silent desktop: an Opus frame every 20 ms while audio is on."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            if not self.audio_disabled and not self._halted:
-                await self._send_all(self.audio.frame([OPUS_SILENCE], OPUS_TICKS))
-            due = max(due + 0.02, loop.time())
-            await asyncio.sleep(due - loop.time())
-
-    async def _send_reports(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_INTERVAL)
-            reports = [sender.report(time.time()) for sender in (self.video, self.audio) if sender.counts.packets]
-            await self._send_all(reports)
-
-    async def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
-        if isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
-            await self._send_all(self.video.again(packet.lost))
-
-    async def _send_all(self, packets: list[bytes]) -> None:
-        try:
-            for packet in packets:
-                await send_srtp(self._dtls, packet)
-        except ConnectionError:
-            return  # the connection is going down, and says so itself
 
     # data
 
@@ -352,12 +272,14 @@ class OfferingPeer:
         """The peer ends by itself; tells why, once."""
         if not self._ended:
             self._ended = True
+            self.sender.end()
             self._events.closed(reason)
             self._close_soon()
 
     async def aclose(self) -> None:
         """Close the connection; the client gets a DTLS close. Cancelling only ends the wait."""
         self._ended = True
+        self.sender.end()
         await asyncio.shield(self._close_soon())
 
     def _close_soon(self) -> asyncio.Task[None]:
@@ -366,7 +288,6 @@ class OfferingPeer:
         return self._closing
 
     async def _close(self) -> None:
-        self.connected = False
         self._cancel_limit()
         if self._listening is not None:
             self._listening.cancel()

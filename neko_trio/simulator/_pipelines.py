@@ -24,11 +24,11 @@ class Pipeline:
     def _fan_out(self, frame: EncodedFrame) -> None:
         self.encoder.delivered()
         for peer in self._peers:
-            peer.offer_frame(frame)
+            peer.sender.offer_frame(frame)
 
     def add(self, peer: OfferingPeer) -> None:
         """One more watches."""
-        peer.watch()
+        peer.sender.watch()
         self._peers.add(peer)
         self.encoder.add_watcher()
 
@@ -36,7 +36,7 @@ class Pipeline:
         """It watches no more, and what waits for it is not sent."""
         self._peers.discard(peer)
         self.encoder.remove_watcher()
-        peer.drop_frames()
+        peer.sender.drop_frames()
 
 
 class Watch:

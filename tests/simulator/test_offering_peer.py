@@ -299,8 +299,8 @@ async def test_an_answered_restart_goes_on_over_the_new_path(lease: Lease) -> No
         async def more_arrives() -> None:
             before = client.path.media
             for _ in range(300):
-                peer.watch()
-                peer.offer_frame(EncodedFrame(b"frame", keyframe=True, duration=3600))
+                peer.sender.watch()
+                peer.sender.offer_frame(EncodedFrame(b"frame", keyframe=True, duration=3600))
                 await asyncio.sleep(0.01)
                 if client.path.media > before + 3:
                     return

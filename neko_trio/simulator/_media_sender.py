@@ -1,0 +1,118 @@
+"""What one peer of the simulator sends: its pipeline's frames, a silent desktop's audio, reports, what was lost again.
+
+In the simulator's asyncio thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket
+
+from neko_trio.media.aiortc_private import hear_rtcp, send_srtp
+from neko_trio.simulator._encoder import EncodedFrame
+from neko_trio.simulator._rtp_packets import payloader_for
+from neko_trio.simulator._rtp_sender import RtpSender
+from neko_trio.simulator._sdp import AUDIO_PAYLOAD_TYPE, PAYLOAD_TYPES
+
+__all__ = ["MediaSender"]
+
+FRAMES_WAITING = 8
+"""Frames that may wait for one peer; with more it goes on at the next keyframe."""
+OPUS_SILENCE = b"\xf8\xff\xfe"
+"""20 ms of silence (RFC 6716, a CELT frame without content)."""
+OPUS_TICKS = 960
+REPORT_INTERVAL = 1.0
+"""Seconds between sender reports (pion's report interceptor)."""
+
+
+class MediaSender:
+    """Packs, encrypts and sends over ``dtls``; the methods that send without end are tasks of the peer's."""
+
+    def __init__(self, dtls: RTCDtlsTransport, codec: str, *, audio_disabled: bool) -> None:
+        self.audio_disabled = audio_disabled
+        self.video = RtpSender(PAYLOAD_TYPES[codec])
+        self.audio = RtpSender(AUDIO_PAYLOAD_TYPE)
+        self.video_taken = False
+        """Whether the client's description takes our video."""
+        self._dtls = dtls
+        self._payloader = payloader_for(codec)
+        self._frames: asyncio.Queue[EncodedFrame] = asyncio.Queue(FRAMES_WAITING)
+        self._keyframe_awaited = True
+        self._connected = self._halted = self._ended = False
+
+    def begin(self) -> None:
+        """DTLS is up: frames go out, and NACKs are answered."""
+        self._connected = True
+        hear_rtcp(self._dtls, self.video.ssrc, self._on_rtcp)
+
+    def halt(self) -> None:
+        """Media stop, as at an ICE restart."""
+        self._halted = True
+
+    def go_on(self) -> None:
+        """Media go on, the video at its next keyframe."""
+        self._halted = False
+        self._keyframe_awaited = True
+
+    def end(self) -> None:
+        """The connection ends: frames are lost from now on."""
+        self._ended = True
+
+    def watch(self) -> None:
+        """Added as a watcher: nothing is sent before a keyframe."""
+        self._keyframe_awaited = True
+
+    def offer_frame(self, frame: EncodedFrame) -> None:
+        """The pipeline has made a frame. Lost, keyframe or not, while the connection is not up."""
+        if self._keyframe_awaited and not frame.keyframe:
+            return
+        self._keyframe_awaited = False
+        if not self._connected or self._halted or self._ended or not self.video_taken:
+            return
+        try:
+            self._frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self._keyframe_awaited = True
+
+    def drop_frames(self) -> None:
+        """No watcher any more: what waits is not sent either."""
+        while not self._frames.empty():
+            self._frames.get_nowait()
+
+    async def send_video(self) -> None:
+        """Send the frames offered, until cancelled."""
+        while True:
+            frame = await self._frames.get()
+            payloads = self._payloader.payloads(frame.data)
+            await self._send_all(self.video.frame(payloads, frame.duration, keyframe=frame.keyframe))
+
+    async def send_audio(self) -> None:
+        """A silent desktop: an Opus frame every 20 ms while audio is on, until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if not self.audio_disabled and not self._halted:
+                await self._send_all(self.audio.frame([OPUS_SILENCE], OPUS_TICKS))
+            due = max(due + 0.02, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    async def send_reports(self) -> None:
+        """Send a report of each stream that has begun, every :data:`REPORT_INTERVAL`, until cancelled."""
+        while True:
+            await asyncio.sleep(REPORT_INTERVAL)
+            reports = [sender.report(time.time()) for sender in (self.video, self.audio) if sender.counts.packets]
+            await self._send_all(reports)
+
+    async def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpRtpfbPacket) and packet.fmt == RTCP_RTPFB_NACK:
+            await self._send_all(self.video.again(packet.lost))
+
+    async def _send_all(self, packets: list[bytes]) -> None:
+        try:
+            for packet in packets:
+                await send_srtp(self._dtls, packet)
+        except ConnectionError:
+            return  # the connection is going down, and says so itself
