@@ -123,7 +123,7 @@ async def test_a_project_that_uses_no_fixture_pays_nothing(stranger: pytest.Pyte
         def test_it(pytestconfig):
             assert pytestconfig.pluginmanager.has_plugin("neko_trio")
             ours = {name for name in sys.modules if name.startswith("neko_trio")}
-            assert ours == {"neko_trio", "neko_trio.testing", "neko_trio.testing.plugin"}
+            assert ours == {"neko_trio", "neko_trio.errors", "neko_trio.testing", "neko_trio.testing.plugin"}
             assert "av" not in sys.modules
             assert "aiortc" not in sys.modules
     """)
