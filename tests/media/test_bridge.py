@@ -19,31 +19,13 @@ import trio.testing
 from neko_trio.errors import MediaThreadLost
 from neko_trio.media import bridge
 from neko_trio.testing._leaks import leak_check
+from tests.media.witness import Witness, turns
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     with leak_check():
         yield
-
-
-class Witness:
-    """What a piece of asyncio work tells: when it has begun, and what it has seen of its cancellation."""
-
-    def __init__(self) -> None:
-        self.begun = trio.Event()
-        self.cancelled = 0
-        self.cleaned_up = False
-        self._token = trio.lowlevel.current_trio_token()
-
-    def begin(self) -> None:
-        self._token.run_sync_soon(self.begun.set)
-
-
-async def _turns(count: int = 20) -> None:
-    """Let the asyncio loop turn: a level-triggered cancellation would strike again here."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def test_returns_the_value_of_async_and_sync_functions_from_the_leased_thread() -> None:
@@ -95,7 +77,7 @@ async def test_an_awaiting_finally_runs_to_its_end() -> None:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                await _turns()
+                await turns()
                 witness.cleaned_up = True
 
         async with trio.open_nursery() as nursery:
@@ -122,7 +104,7 @@ async def test_cancels_once_and_a_late_value_is_returned() -> None:
                 except asyncio.CancelledError:
                     witness.cancelled += 1
                     token.run_sync_soon(ignored.set)
-            await _turns()
+            await turns()
             return "late"
 
         values: list[str] = []
@@ -144,7 +126,7 @@ async def test_cancels_once_and_a_late_value_is_returned() -> None:
             with trio.CancelScope(shield=True):
                 await ignored.wait()
                 for _ in range(5):  # the loop goes on turning, and nothing cancels again
-                    await lease.run(_turns)
+                    await lease.run(turns)
                 assert values == []  # the call waits for the real end
                 assert len(await lease.run(asyncio.all_tasks)) == owners  # and the portal still owns the work
                 assert go_on is not None
@@ -163,7 +145,7 @@ async def test_an_error_of_the_cleanup_is_raised() -> None:
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                await _turns()
+                await turns()
                 raise LookupError("while cleaning up")
 
         caught: list[LookupError] = []
@@ -188,7 +170,7 @@ async def test_a_cancelled_caller_starts_nothing() -> None:
             scope.cancel()
             await lease.run(started.append, True)
         assert scope.cancelled_caught
-        await lease.run(_turns)
+        await lease.run(turns)
     assert started == []
 
 
@@ -232,7 +214,7 @@ def test_keyboard_interrupt_comes_out_bare_and_the_work_has_ended() -> None:
                 try:
                     await asyncio.get_running_loop().create_future()
                 except asyncio.CancelledError:
-                    await _turns()
+                    await turns()
                     seen.append("ended")
                 return "a late value does not hide Ctrl-C"
 

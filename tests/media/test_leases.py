@@ -16,6 +16,7 @@ import trio.testing
 from neko_trio.errors import MediaThreadLost
 from neko_trio.media import bridge
 from neko_trio.testing._leaks import leak_check
+from tests.media.witness import Witness, turns
 
 
 @pytest.fixture(autouse=True)
@@ -23,25 +24,6 @@ def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     meant = 20 if request.function is test_background_failures_are_counted_kept_and_logged else 0
     with leak_check(background_failures=meant):
         yield
-
-
-class Witness:
-    """What a piece of asyncio work tells: when it has begun, and what it has seen of its cancellation."""
-
-    def __init__(self) -> None:
-        self.begun = trio.Event()
-        self.cancelled = 0
-        self.cleaned_up = False
-        self._token = trio.lowlevel.current_trio_token()
-
-    def begin(self) -> None:
-        self._token.run_sync_soon(self.begun.set)
-
-
-async def _turns(count: int = 20) -> None:
-    """Let the asyncio loop turn: a level-triggered cancellation would strike again here."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("blocked_first", [False, True])
@@ -57,7 +39,7 @@ async def test_a_dying_loop_ends_every_call_with_a_typed_error(blocked_first: bo
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
-                await _turns()
+                await turns()
                 witness.cleaned_up = True
 
         async def caller() -> None:
@@ -115,7 +97,7 @@ async def test_a_cleanup_that_runs_when_the_loop_dies_is_not_cancelled_again() -
                 await asyncio.get_running_loop().create_future()
             finally:
                 asyncio.get_running_loop().stop()
-                await _turns()
+                await turns()
                 witness.cleaned_up = True
 
         async with trio.open_nursery() as nursery:
@@ -172,7 +154,7 @@ async def test_post_says_whether_the_loop_is_there() -> None:
         order: list[int] = []
         for number in range(5):
             assert lease.post(order.append, number)
-        await lease.run(_turns)
+        await lease.run(turns)
         assert order == [0, 1, 2, 3, 4]
     assert not lease.post(order.append, 5)
 
@@ -208,7 +190,7 @@ async def test_the_last_lease_cancels_what_still_runs_once_and_lets_it_clean_up(
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:
                 witness.cancelled += 1
-                await _turns()
+                await turns()
                 witness.cleaned_up = True
                 raise
 
@@ -340,7 +322,7 @@ def test_cancelling_after_any_step_leaves_no_thread_and_no_lease() -> None:
         with trio.CancelScope() as probe.scope:
             async with bridge.open_lease() as lease, trio.open_nursery() as nursery:
                 nursery.start_soon(lease.wait_lost)
-                await lease.run(_turns)
+                await lease.run(turns)
                 nursery.cancel_scope.cancel()
         probe.scope = None
 
@@ -369,7 +351,7 @@ async def test_background_failures_are_counted_kept_and_logged(caplog: pytest.Lo
         assert lease.background_failures == bridge.BackgroundFailures(0, ())
         for number in range(20):
             lease.post(fail, number)
-        await lease.run(_turns)
+        await lease.run(turns)
         failures = lease.background_failures
         assert failures.total == 20
         assert [failure.error for failure in failures.last] == [f"LookupError('number {n}')" for n in range(4, 20)]
