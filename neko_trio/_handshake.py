@@ -20,7 +20,7 @@ from neko_trio._peer_tasks import PeerTasks
 from neko_trio._services import open_services, together
 from neko_trio._signals import Budget, PeerSignals
 from neko_trio._timeline import Timeline
-from neko_trio.errors import IceFailed, NekoError, ProtocolViolation, UnsupportedCodec
+from neko_trio.errors import IceFailed, NekoError, ProtocolViolation
 from neko_trio.protocol import Malformed, events, requests, sdp
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ logger = logging.getLogger("neko_trio.handshake")
 
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
 OpenPeerConnection = Callable[["PeerSetup"], AbstractAsyncContextManager["Peer"]]
-
-DECODABLE = ("VP8", "H264")
-"""Codec names, as SDP spells them in upper case, that the receiver decodes."""
 
 
 @dataclass(slots=True)
@@ -170,18 +167,14 @@ async def open_peer(
 
 def check_offer(provide: events.SignalProvide) -> None:
     """Refuse an offer that no peer connection can be made from."""
+    from neko_trio.media.depayload import FORMATS, unsupported
+
     try:
         offer = sdp.read_offer(provide.sdp)
     except Malformed as error:
         raise ProtocolViolation(f"The server's offer is no SDP that can be read: {error}.", step="offer") from error
-    if offer.video_codecs and not any(codec.upper() in DECODABLE for codec in offer.video_codecs):
-        offered = tuple(offer.video_codecs)
-        raise UnsupportedCodec(
-            f"The server offers {', '.join(offered)}; this client decodes {' and '.join(DECODABLE)}.",
-            offered=offered,
-            hint="Set capture.video.codec (and its pipeline) at the server to vp8 or h264.",
-            step="offer",
-        )
+    if offer.video_codecs and FORMATS.keys().isdisjoint(offer.video_codecs):
+        raise unsupported(offer.video_codecs, step="offer")
 
 
 def _setup(

@@ -47,11 +47,17 @@ def video_format(codec: str) -> VideoFormat:
     try:
         return FORMATS[codec.upper()]
     except KeyError:
-        raise UnsupportedCodec(
-            f"The server's video codec is {codec}, which this client cannot decode.",
-            offered=(codec,),
-            hint=f"Let the server encode {' or '.join(FORMATS)} (capture.video.codec and its pipeline).",
-        ) from None
+        raise unsupported((codec,)) from None
+
+
+def unsupported(offered: Sequence[str], *, step: str | None = None) -> UnsupportedCodec:
+    """The error for a server that offers none but these codecs."""
+    return UnsupportedCodec(
+        f"The server offers {' and '.join(offered)} video; this client decodes {' and '.join(FORMATS)}.",
+        offered=tuple(offered),
+        hint=f"Set the server's capture.video.codec, and its pipeline, to {' or '.join(FORMATS)}.",
+        step=step,
+    )
 
 
 def depayload_vp8(payload: bytes) -> Payload:
@@ -116,4 +122,4 @@ FORMATS = {
     "VP8": VideoFormat("VP8", "vp8", depayload_vp8),
     "H264": VideoFormat("H264", "h264", depayload_h264),
 }
-"""By SDP name."""
+"""By SDP name: every codec that can be decoded."""

@@ -16,7 +16,7 @@ URL_LIMIT = 16
 """URLs of ICE servers that are asked; more cost sockets and time, and no network needs them."""
 
 
-class ServerUrl:
+class IceServerUrl:
     """One URL of an ICE server with its credential, before its name is resolved."""
 
     def __init__(self, url: IceUrl, server: IceServer) -> None:
@@ -41,16 +41,16 @@ class ServerUrl:
         return IceServerAddress(self.url, address, self._server.username, self._server.credential, tls)
 
     def __repr__(self) -> str:
-        return f"ServerUrl({self.url})"
+        return f"IceServerUrl({self.url})"
 
 
-def server_urls(servers: Iterable[IceServer]) -> list[ServerUrl]:
+def server_urls(servers: Iterable[IceServer]) -> list[IceServerUrl]:
     """Every usable URL of the servers, in their order, the first :data:`URL_LIMIT`. A malformed one is left out."""
     found = []
     for server in servers:
         for text in server.urls:
             with suppress(Malformed):  # must not cost the connection; the protocol layer has counted it
-                found.append(ServerUrl(parse_ice_url(text), server))
+                found.append(IceServerUrl(parse_ice_url(text), server))
     return found[:URL_LIMIT]
 
 

@@ -20,10 +20,10 @@ from neko_trio.errors import (
     ServerUnreachable,
     SessionClosed,
     SessionLost,
-    UnsupportedCodec,
 )
+from neko_trio.media.depayload import FORMATS, unsupported
 from neko_trio.media.ice_gathering import is_address
-from neko_trio.media.ice_servers import ServerUrl, resolve_host, server_urls
+from neko_trio.media.ice_servers import IceServerUrl, resolve_host, server_urls
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.media.offer_check import check_offer
 from neko_trio.media.peer_api import PeerSetup, PeerStatistics
@@ -34,8 +34,6 @@ from neko_trio.protocol.sdp import Offer, read_offer
 
 __all__ = ["PeerConnection", "open_peer_connection"]
 
-CODECS = ("VP8", "H264")
-"""Video codecs that can be decoded."""
 CLOSE_LIMIT = 2.0
 """Seconds that leaving waits for the close; it takes milliseconds."""
 NEWS_LIMIT = 1024
@@ -108,7 +106,7 @@ class PeerConnection:
     # -- making
 
     async def _open(self) -> None:
-        codec = next((name for name in self._offer.video_codecs if name in CODECS), None)
+        codec = next((name for name in self._offer.video_codecs if name in FORMATS), None)
         self._remote = await self._lease.run(ReceivingPeer, self._setup, codec, self._make_news())
         agent = self._remote.agent
         for server in self._servers:
@@ -145,7 +143,7 @@ class PeerConnection:
                 nursery.start_soon(self._resolve_server, server)
         self._lease.post(self._peer.agent.servers_complete)
 
-    async def _resolve_server(self, server: ServerUrl) -> None:
+    async def _resolve_server(self, server: IceServerUrl) -> None:
         agent = self._peer.agent
         try:
             with trio.fail_after(NAME_WAIT):
@@ -178,13 +176,8 @@ class PeerConnection:
     async def set_remote_description(self) -> None:
         """See :meth:`Peer.set_remote_description`."""
         codecs = self._offer.video_codecs
-        if codecs and not set(codecs) & set(CODECS):
-            raise UnsupportedCodec(
-                f"The server offers {' and '.join(codecs)} video, which this client does not decode.",
-                offered=codecs,
-                hint="Set the server's capture.video.codec and pipeline to VP8 or H264.",
-                step="remote_description",
-            )
+        if codecs and FORMATS.keys().isdisjoint(codecs):
+            raise unsupported(codecs, step="remote_description")
         try:
             check_offer(self._setup.offer_sdp)
             await self._lease.run(self._peer.set_remote_description, self._setup.offer_sdp)

@@ -162,8 +162,6 @@ class FakeMedia:
     are those of the methods of ``Peer``. ``peers`` lists all that were made, ``open_peers`` those not closed.
     """
 
-    real_time = False
-
     def __init__(
         self,
         *,
