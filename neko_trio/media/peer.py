@@ -352,9 +352,11 @@ class PeerConnection:
             try:
                 await self._lease.run(self._remote.wait_close)
             except MediaThreadLost as error:
-                self._lost = error  # nothing is left to close
+                self._lost = error
         else:
             await trio.lowlevel.checkpoint()
+        if self._remote is not None and self._lost is not None:
+            self._remote.abandon()
 
 
 def _put(news: Mailbox[Callable[[], None]], call: Callable[[], None]) -> None:

@@ -212,6 +212,11 @@ class ReceivingPeer:
         """Close, and wait until that is done. Cancelling ends the wait only."""
         await asyncio.shield(self.start_close())
 
+    def abandon(self) -> None:
+        """The loop is gone, and nothing can be closed any more: tell the decoder's thread to end. Any thread."""
+        if self._video is not None:
+            self._video.stop()
+
     async def _close(self) -> None:
         self._room.set()
         self._pair = self._read_pair()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -514,6 +515,10 @@ async def test_the_end_of_the_asyncio_thread_ends_every_wait() -> None:
     await _outlive_the_thread()
     gc.collect()
     assert background_failures_total() == before, "a task was still pending when its loop was gone"
+    for thread in threading.enumerate():
+        if thread.name.startswith("neko-trio-decode-"):
+            thread.join(2)  # told to end, it may be at its last line
+            assert not thread.is_alive(), thread.name
 
 
 async def _outlive_the_thread() -> None:
