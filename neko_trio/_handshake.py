@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from neko_trio._link import Link, Socket
 from neko_trio._peer_tasks import PeerTasks
-from neko_trio._services import open_services, together
-from neko_trio._signals import Budget, PeerSignals
+from neko_trio._services import Budget, open_services, together
+from neko_trio._signals import PeerSignals
 from neko_trio._timeline import Timeline
 from neko_trio.errors import IceFailed, NekoError, ProtocolViolation
 from neko_trio.protocol import Malformed, events, requests, sdp

@@ -15,7 +15,7 @@ from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
-from neko_trio._signals import Budget
+from neko_trio._services import Budget
 from neko_trio._state import State, initial_state, reduce_state
 from neko_trio._statistics import Statistics
 from neko_trio._timeline import Timeline
@@ -155,8 +155,11 @@ class Parts:
             messages_sent=counts.messages_sent if counts else 0,
             messages_malformed=(counts.malformed if counts else 0) + self.data_messages_malformed,
             offers_unrequested=counts.unrequested_offers if counts else 0,
+            offers_dropped=counts.offers_dropped if counts else 0,
             candidates_malformed=tasks.candidates_malformed if tasks else 0,
             candidates_dropped=tasks.candidates_dropped if tasks else 0,
+            candidates_stray=counts.stray_candidates if counts else 0,
+            local_candidates_dropped=tasks.local_candidates_dropped if tasks else 0,
             video_toggles=tasks.toggles if tasks else 0,
             frames_shown=self.slot.put_total,
             frames_unseen=self.slot.unseen_total,

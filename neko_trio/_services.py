@@ -1,8 +1,12 @@
-"""A body with service tasks: the body ends first, the services after, and no exception group comes out."""
+"""A body with service tasks: the body ends first, the services after, and no exception group comes out.
+
+And what its end is made of: steps of a goodbye side by side, all of them under one budget.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -141,3 +145,17 @@ async def together(*steps: Callable[[], Awaitable[object]]) -> None:
             services.start_soon(run, fn, end)
         for end in ended:
             await end.wait()
+
+
+class Budget:
+    """One absolute deadline for every step of a close, started by the first of them (trio's clock, seconds)."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._deadline = math.inf
+
+    def shield(self) -> trio.CancelScope:
+        """A shielded scope that ends with the budget."""
+        if self._deadline == math.inf:
+            self._deadline = trio.current_time() + self._seconds
+        return trio.CancelScope(deadline=self._deadline, shield=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import trio
 
 from neko_trio.protocol.events import SignalCandidate, SignalOffer, SignalProvide
@@ -85,17 +83,3 @@ class PeerSignals:
         self.candidates.close()
         self._offers_in.close()
         self.offers.close()
-
-
-class Budget:
-    """One absolute deadline for every step of a close, started by the first of them (trio's clock, seconds)."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._deadline = math.inf
-
-    def shield(self) -> trio.CancelScope:
-        """A shielded scope that ends with the budget."""
-        if self._deadline == math.inf:
-            self._deadline = trio.current_time() + self._seconds
-        return trio.CancelScope(deadline=self._deadline, shield=True)

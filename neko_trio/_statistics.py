@@ -23,10 +23,16 @@ class Statistics:
     """WebSocket messages skipped: no JSON, or not of their event's shape."""
     offers_unrequested: int = 0
     """Offers ignored because nobody had asked for them."""
+    offers_dropped: int = 0
+    """Renegotiating offers beyond what may wait for an answer."""
     candidates_malformed: int = 0
     """Remote ICE candidates skipped because they are none."""
     candidates_dropped: int = 0
     """Remote ICE candidates beyond what is kept for a peer."""
+    candidates_stray: int = 0
+    """Remote ICE candidates that came while no peer was asked for."""
+    local_candidates_dropped: int = 0
+    """ICE candidates of this side beyond what may wait for the socket."""
     video_toggles: int = 0
     """How often the video was switched off and on to get a keyframe."""
     frames_shown: int = 0

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from neko_trio import _timeline
-from neko_trio._signals import OfferAlreadyTaken, PeerSignals
+from neko_trio._signals import OFFER_LIMIT, OfferAlreadyTaken, PeerSignals
 from neko_trio.errors import (
     ConnectionRejected,
     ConnectTimeout,
@@ -149,6 +149,20 @@ async def test_one_peer_connection_for_one_offer(autojump_clock: MockClock, serv
         assert not media.peers[0].closed
         assert session.statistics().offers_unrequested == 2
     assert server.got(requests.SignalRestart) == []
+
+
+async def test_what_nobody_has_room_or_use_for_is_counted(autojump_clock: MockClock, server: ScriptedServer) -> None:
+    async with open_scripted_session(server, FakeMedia(), video="off") as session:
+        server.send(candidate(OTHER))
+        await trio.testing.wait_all_tasks_blocked()
+        assert session.statistics().candidates_stray == 1
+    async with open_scripted_session(server, FakeMedia(delays={"renegotiate": 1})) as session:
+        server.send(events.SignalOffer(sdp=OFFER))
+        await trio.testing.wait_all_tasks_blocked()  # the first is being answered
+        for _ in range(OFFER_LIMIT + 2):
+            server.send(events.SignalOffer(sdp=OFFER))
+        await trio.testing.wait_all_tasks_blocked()
+        assert session.statistics().offers_dropped == 2
 
 
 async def test_a_further_offer_is_answered_on_the_same_peer_connection(
