@@ -130,7 +130,7 @@ class PeerConnection:
             candidate=lambda text: self._news.put(partial(self._setup.on_candidate, text)),
             data_channel_open=timed(self._on_data_open),
             data=self._data.put,
-            keyframe_needed=partial(_put, self._news, self._setup.on_keyframe_needed),
+            keyframe_needed=lambda: self._news.put(self._setup.on_keyframe_needed),
         )
 
     async def _resolve_servers(self) -> None:
@@ -357,10 +357,6 @@ class PeerConnection:
             await trio.lowlevel.checkpoint()
         if self._remote is not None and self._lost is not None:
             self._remote.abandon()
-
-
-def _put(news: Mailbox[Callable[[], None]], call: Callable[[], None]) -> None:
-    news.put(call)
 
 
 def _to_aioice(candidate: Candidate, address: str) -> IceCandidate:

@@ -16,7 +16,7 @@ All methods are for the trio thread; all callbacks of :class:`PeerSetup` run on 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -83,13 +83,7 @@ class CandidatePair:
 
     def to_dict(self) -> dict[str, str]:
         """The fields by name."""
-        return {
-            "local": self.local,
-            "remote": self.remote,
-            "local_type": self.local_type,
-            "remote_type": self.remote_type,
-            "protocol": self.protocol,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

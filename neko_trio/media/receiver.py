@@ -42,7 +42,7 @@ class VideoReceiver:
         timeline: Timeline,
         new_number: Callable[[], int],
         frame_context: Callable[[], FrameContext],
-        on_keyframe_needed: Callable[[], None],
+        on_keyframe_needed: Callable[[], object],
     ) -> None:
         """``codec`` is the SDP name. ``new_number`` and ``frame_context`` are called on the decoder's thread,
         ``on_keyframe_needed`` on the asyncio thread: toggle the video, Neko ignores PLI.

@@ -52,7 +52,7 @@ class News:
     candidate: Callable[[str], object]
     data_channel_open: Callable[[], object]
     data: Callable[[bytes], object]
-    keyframe_needed: Callable[[], None]
+    keyframe_needed: Callable[[], object]
 
 
 class ReceivingPeer:
