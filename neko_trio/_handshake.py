@@ -146,16 +146,17 @@ async def open_peer(
                 timeline.mark("connected")
 
                 attempt.step = "video"
-                await tasks.enable_video()
-                services.start_soon(tasks.watch_peer)
-                services.start_soon(tasks.keep_video)
-                services.start_soon(tasks.mark_data_channel)
-                attempt.step = "running"
                 try:
+                    await tasks.enable_video()
+                    services.start_soon(tasks.watch_peer)
+                    services.start_soon(tasks.keep_video)
+                    services.start_soon(tasks.mark_data_channel)
+                    attempt.step = "running"
                     yield peer, tasks
                 finally:
                     services.settle()
                     with attempt.budget.shield():
+                        await tasks.disable_video()
                         # Side by side when the whole session goes; a peer may also go alone.
                         await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))  # noqa: ASYNC102 - the budget is a shield
         except BaseException:

@@ -28,6 +28,9 @@ FIRST_PACKET_PATIENCE = 0.5
 It takes 30 ms. A loaded server needs up to 0.4 s to start its pipeline (seen), and to take away the only watcher then
 starts it from the beginning."""
 
+DISABLE_PATIENCE = 0.25
+"""Seconds that the answer to the last switch may take; it takes less than one millisecond."""
+
 TOGGLE_INTERVAL = 1.0
 """Seconds between two switches for a keyframe: every watcher of the stream gets each of those keyframes."""
 
@@ -107,8 +110,22 @@ class PeerTasks:
 
     async def enable_video(self) -> None:
         """Switch the video on: the watcher that this adds at the server gets a keyframe first."""
+        self._signals.video_changed(disabled=False)  # from here on, whatever becomes of the message
         await self._link.send(requests.SignalVideo(disabled=False))
         self._timeline.mark("video_enabled")
+
+    async def disable_video(self) -> None:
+        """Switch the video off before the peer goes, and wait for the answer, a quarter of a second at most.
+
+        The server handles messages and the peer's end at the same time, and an enable that meets the end leaves a
+        watcher behind, for which the pipeline runs on for ever (seen).
+        """
+        with trio.move_on_after(DISABLE_PATIENCE):
+            try:
+                await self._link.send(requests.SignalVideo(disabled=True))
+            except NekoError:
+                return  # without a link nobody can be told; the server ends the peer with its session
+            await self._signals.video_off.wait()
 
     async def keep_video(self) -> None:
         """Switch the video off and on where that is the only way to a keyframe: the server ignores PLI and FIR.

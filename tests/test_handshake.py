@@ -449,3 +449,28 @@ async def test_keyframes_are_asked_for_at_most_once_a_second(autojump_clock: Moc
             setup.on_keyframe_needed()
             await trio.sleep(0.1)
         assert 2 <= session.statistics().video_toggles <= 3
+
+
+async def test_the_video_is_off_before_the_peer_goes(autojump_clock: MockClock, server: ScriptedServer) -> None:
+    """Else an enable that the server handles beside the peer's end leaves it a watcher, and a pipeline, for ever."""
+    media = FakeMedia()
+    seen: list[tuple[bool | None, bool]] = []
+
+    def answer_later(request: requests.ClientRequest) -> None:
+        assert isinstance(request, requests.SignalVideo)
+        seen.append((request.disabled, media.peers[0].closed))
+        server._video(request)
+
+    server.on["signal/video"] = answer_later
+    async with open_scripted_session(server, media):
+        pass
+    assert seen == [(False, False), (True, False)]
+
+
+async def test_a_server_that_says_nothing_of_the_video_delays_the_close_little(
+    autojump_clock: MockClock, server: ScriptedServer
+) -> None:
+    server.on["signal/video"] = lambda _request: None
+    async with open_scripted_session(server, FakeMedia()):
+        started = trio.current_time()
+    assert trio.current_time() - started == pytest.approx(0.25, abs=0.01)

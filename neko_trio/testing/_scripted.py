@@ -115,6 +115,7 @@ class ScriptedServer:
         self.on: dict[str, Callable[[requests.ClientRequest], None]] = {
             "signal/request": self._offer,
             "signal/answer": self._answered,
+            "signal/video": self._video,
             "control/request": lambda _request: self.give_host(SESSION_ID),
             "control/release": lambda _request: self.give_host(None),
             "send/unicast": self._unicast,
@@ -160,6 +161,10 @@ class ScriptedServer:
         self.unanswered += 1
         self.send(events.SignalCandidate(candidate=CANDIDATE, sdp_mid="0", sdp_mline_index=0, username_fragment=None))
         self.send(self.offer())
+
+    def _video(self, request: requests.ClientRequest) -> None:
+        assert isinstance(request, requests.SignalVideo)
+        self.send(events.SignalVideo(disabled=bool(request.disabled), id="main", video="main", auto=False))
 
     def _answered(self, _request: requests.ClientRequest) -> None:
         self.unanswered = 0
