@@ -156,7 +156,7 @@ async def open_peer(
                 finally:
                     services.settle()
                     with attempt.budget.shield():
-                        await tasks.disable_video()
+                        await tasks.disable_video()  # noqa: ASYNC102 - the budget is a shield
                         # Side by side when the whole session goes; a peer may also go alone.
                         await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))  # noqa: ASYNC102 - the budget is a shield
         except BaseException:
