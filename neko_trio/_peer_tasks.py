@@ -110,7 +110,6 @@ class PeerTasks:
 
     async def enable_video(self) -> None:
         """Switch the video on: the watcher that this adds at the server gets a keyframe first."""
-        self._signals.video_changed(disabled=False)  # from here on, whatever becomes of the message
         await self._link.send(requests.SignalVideo(disabled=False))
         self._timeline.mark("video_enabled")
 
@@ -120,12 +119,13 @@ class PeerTasks:
         The server handles messages and the peer's end at the same time, and an enable that meets the end leaves a
         watcher behind, for which the pipeline runs on for ever (seen).
         """
+        answered = self._signals.video_off = trio.Event()  # one that an earlier answer has not set
         with trio.move_on_after(DISABLE_PATIENCE):
             try:
                 await self._link.send(requests.SignalVideo(disabled=True))
             except NekoError:
                 return  # without a link nobody can be told; the server ends the peer with its session
-            await self._signals.video_off.wait()
+            await answered.wait()
 
     async def keep_video(self) -> None:
         """Switch the video off and on where that is the only way to a keyframe: the server ignores PLI and FIR.

@@ -30,7 +30,7 @@ class PeerSignals:
         self.closed = trio.Event()
         """Set by ``signal/close``: the server has given this peer up."""
         self.video_off = trio.Event()
-        """Set while the server's last ``signal/video`` says that the video is disabled."""
+        """Set by a ``signal/video`` that says that the video is disabled; who waits for one puts a new event here."""
         self._candidates_in, self.candidates = trio.open_memory_channel[SignalCandidate](CANDIDATE_LIMIT)
         self._offers_in, self.offers = trio.open_memory_channel[SignalOffer](OFFER_LIMIT)
         self.candidates_dropped = 0
@@ -50,13 +50,6 @@ class PeerSignals:
         except trio.WouldBlock:
             return False
         return True
-
-    def video_changed(self, *, disabled: bool) -> None:
-        """The server told what the video is now. The values are those at sending."""
-        if disabled:
-            self.video_off.set()
-        else:
-            self.video_off = trio.Event()
 
     def put_candidate(self, candidate: SignalCandidate) -> None:
         """Keep a candidate, however early it comes."""

@@ -474,3 +474,15 @@ async def test_a_server_that_says_nothing_of_the_video_delays_the_close_little(
     async with open_scripted_session(server, FakeMedia()):
         started = trio.current_time()
     assert trio.current_time() - started == pytest.approx(0.25, abs=0.01)
+
+
+async def test_the_enables_own_answer_may_come_in_between(autojump_clock: MockClock, server: ScriptedServer) -> None:
+    def answer_both(request: requests.ClientRequest) -> None:
+        if isinstance(request, requests.SignalVideo) and request.disabled:
+            for disabled in (False, True):
+                server._video(requests.SignalVideo(disabled=disabled))
+
+    server.on["signal/video"] = answer_both
+    async with open_scripted_session(server, FakeMedia()):
+        started = trio.current_time()
+    assert trio.current_time() - started < 0.05
