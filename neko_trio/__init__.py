@@ -22,6 +22,7 @@ from neko_trio import errors
 from neko_trio.errors import *  # noqa: F403 - the list of errors is kept in one place
 
 if TYPE_CHECKING:
+    from neko_trio._ports.audio import AudioBlock
     from neko_trio._session import Session, open_session
     from neko_trio._state import State
     from neko_trio._statistics import Statistics
@@ -33,6 +34,7 @@ __all__ = [  # noqa: RUF022 - in the order a newcomer meets them
     "open_session",
     "Session",
     "Frame",
+    "AudioBlock",
     "State",
     "Timeline",
     "Statistics",
@@ -46,6 +48,7 @@ _HOMES = {
     "open_session": "neko_trio._session",
     "Session": "neko_trio._session",
     "Frame": "neko_trio.media.frames",
+    "AudioBlock": "neko_trio._ports.audio",
     "State": "neko_trio._state",
     "Timeline": "neko_trio._timeline",
     "Statistics": "neko_trio._statistics",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from neko_trio._timeline import Timeline
 
 __all__ = [
+    "AudioOff",
     "CallerError",
     "ConnectTimeout",
     "ConnectionRejected",
@@ -148,6 +149,10 @@ class ControlLost(CallerError):
 
 class VideoOff(CallerError):
     """A frame was asked of a session that was opened with ``video="off"``."""
+
+
+class AudioOff(CallerError):
+    """Sound was asked of a session that was opened without ``audio=True``."""
 
 
 class SessionClosed(CallerError):

@@ -1,0 +1,4 @@
+"""Hearing the desktop.
+
+Internal: the public names are those of :mod:`neko_trio`.
+"""
