@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from neko_trio.media.depayload import Payload, VideoFormat
+from neko_trio.media.depayload import BadPayload, Payload, VideoFormat
 from neko_trio.media.keyframe_requests import KeyframeRequests
 
 
@@ -192,12 +192,19 @@ class JitterBuffer:
             self.counts.frames_skipped += 1
             self.keyframes.skipped(now)
             return
+        try:
+            data = self._join([payload.data for payload in payloads])
+        except BadPayload:  # what comes after it refers to it
+            self.counts.frames_skipped += 1
+            self._need_key = True
+            self.keyframes.lost()
+            return
         if key:
             self._need_key = False
             self.keyframes.arrived()
             self.counts.keyframes_received += 1
         self.counts.frames_received += 1
-        frames.append(EncodedFrame(self._join([p.data for p in payloads]), parts[0].timestamp, key, now))
+        frames.append(EncodedFrame(data, parts[0].timestamp, key, now))
 
     # -- repair
 

@@ -10,7 +10,7 @@ class VideoStatistics:
     """A snapshot; totals since the peer's video track was opened. Counts, unless a unit is given."""
 
     codec: str
-    """``"VP8"`` or ``"H264"``."""
+    """``"VP8"``, ``"VP9"``, ``"H264"`` or ``"AV1"``."""
     packets_received: int = 0
     """RTP packets, duplicates and retransmissions included."""
     bytes_received: int = 0
@@ -36,7 +36,7 @@ class VideoStatistics:
     keyframes_received: int = 0
     """Those of ``frames_received`` that need no reference."""
     frames_skipped: int = 0
-    """Complete encoded frames not decoded because a reference was lost."""
+    """Complete encoded frames not decoded because a reference was lost, or because their packets made no picture."""
     frames_decoded: int = 0
     frames_dropped: int = 0
     """Encoded frames dropped because the decoder was behind, or failed on one before."""

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from neko_trio.errors import UnsupportedCodec
-from neko_trio.media.depayload import FORMATS, BadPayload, depayload_h264, depayload_vp8, video_format
+from neko_trio.media.depayload import FORMATS, BadPayload, depayload_h264, depayload_vp8, unsupported, video_format
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,35 @@ def test_h264_garbage_is_refused(bad: bytes) -> None:
         depayload_h264(bad)
 
 
-@given(codec=st.sampled_from(sorted(FORMATS)), payload=st.binary(min_size=1, max_size=64))
-@example(codec="VP8", payload=b"\x80")
-def test_any_bytes_are_content_or_refused(codec: str, payload: bytes) -> None:
-    try:
-        result = FORMATS[codec].depayload(payload)
-    except BadPayload:
-        return
-    assert result.data
+@given(codec=st.sampled_from(sorted(FORMATS)), payloads=st.lists(st.binary(min_size=1, max_size=64), min_size=1))
+@example(codec="VP8", payloads=[b"\x80"])
+@example(codec="VP9", payloads=[b"\x92\x80"])
+@example(codec="AV1", payloads=[b"\x10\x92", b"\xc0\x00"])
+def test_any_bytes_are_content_or_refused(codec: str, payloads: list[bytes]) -> None:
+    video, accepted = FORMATS[codec], []
+    for payload in payloads:
+        try:
+            accepted.append(video.depayload(payload).data)
+        except BadPayload:
+            continue
+        assert accepted[-1]
+    if accepted:
+        try:
+            assert video.join(accepted)
+        except BadPayload:
+            return
 
 
 def test_formats_are_found_in_any_case_and_others_refused_by_name() -> None:
     assert video_format("vp8") is FORMATS["VP8"]
-    with pytest.raises(UnsupportedCodec, match="AV1") as caught:
-        video_format("AV1")
-    assert caught.value.offered == ("AV1",)
+    assert video_format("Av1") is FORMATS["AV1"]
+    with pytest.raises(UnsupportedCodec, match="H265") as caught:
+        video_format("H265")
+    assert caught.value.offered == ("H265",)
+
+
+def test_what_cannot_be_decoded_is_named_with_what_can() -> None:
+    assert str(unsupported(("H265",))) == (
+        "The server offers H265 video; this client decodes VP8, VP9, H264 and AV1. "
+        "Set the server's capture.video.codec, and its pipeline, to VP8, VP9, H264 or AV1."
+    )

@@ -318,7 +318,7 @@ async def test_closing_one_that_was_never_attached() -> None:
     slot = FrameSlot()
     await trio.to_thread.run_sync(asyncio.run, receiver("H264").aclose())
     with pytest.raises(UnsupportedCodec):
-        receiver("VP9")
+        receiver("H265")
 
 
 @example(start=65_530, gaps=[1] * 20)
