@@ -3,6 +3,7 @@
 The fixtures ``neko_simulator`` and ``neko_session`` come with pytest's plugin (:mod:`neko_trio.testing.plugin`).
 :class:`FakeMedia` and :func:`open_scripted_session` run the same session code in virtual time, without sockets and
 threads; :func:`cancel_at_every_step` sweeps a scenario over them; :func:`leak_check` finds what real ones leave behind.
+:class:`LossyNetwork` stands between a real session and a real server and loses packets.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neko_trio.testing._fake_peer import FakeMedia, FakePeer
     from neko_trio.testing._leaks import leak_check
+    from neko_trio.testing._lossy import LossyNetwork, NetworkCounts
+    from neko_trio.testing._lossy_weather import DirectionCounts, NetworkConditions
     from neko_trio.testing._scripted import ScriptedServer, open_scripted_session
     from neko_trio.testing._server import TestServer, external_server, open_test_server
     from neko_trio.testing._sweep import cancel_at_every_step
 
 __all__ = [
+    "DirectionCounts",
     "FakeMedia",
     "FakePeer",
+    "LossyNetwork",
+    "NetworkConditions",
+    "NetworkCounts",
     "ScriptedServer",
     "TestServer",
     "cancel_at_every_step",
@@ -30,8 +37,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DirectionCounts": "_lossy_weather",
     "FakeMedia": "_fake_peer",
     "FakePeer": "_fake_peer",
+    "LossyNetwork": "_lossy",
+    "NetworkConditions": "_lossy_weather",
+    "NetworkCounts": "_lossy",
     "ScriptedServer": "_scripted",
     "TestServer": "_server",
     "cancel_at_every_step": "_sweep",
