@@ -23,6 +23,7 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from neko_trio.errors import InputInDoubt
 from neko_trio.media.aiortc_private import be_dtls_server, install_ice
+from neko_trio.media.codec_alias import AliasedOffer, alias_codec
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
 from neko_trio.media.receiver import VideoReceiver
@@ -74,6 +75,7 @@ class ReceivingPeer:
         self._pc.on("connectionstatechange", self._on_state)
         self._pc.on("datachannel", self._on_data_channel)
         self._installed = False
+        self._offer = AliasedOffer("", {})
         self._video: VideoReceiver | None = None
         self._channel: RTCDataChannel | None = None
         self._room = asyncio.Event()
@@ -86,7 +88,9 @@ class ReceivingPeer:
 
     async def set_remote_description(self, sdp: str) -> None:
         """Apply an offer. Its candidates are the caller's to add. Raises what aiortc raises for a bad one."""
-        await self._pc.setRemoteDescription(RTCSessionDescription(sdp=without_candidates(sdp), type="offer"))
+        plain = without_candidates(sdp)
+        self._offer = AliasedOffer(plain, {}) if self._codec is None else alias_codec(plain, self._codec)
+        await self._pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
         transceivers: list[RTCRtpTransceiver] = self._pc.getTransceivers()
         for transceiver in transceivers:
             if transceiver.kind == "audio":
@@ -121,8 +125,9 @@ class ReceivingPeer:
     async def set_local_description(self) -> str:
         """Create and apply the answer; return its SDP with the candidates there are."""
         await self._pc.setLocalDescription(await self._pc.createAnswer())
+        answer: str = self._pc.localDescription.sdp
         # aiortc ends the list of candidates; more may be on their way
-        return self._pc.localDescription.sdp.replace("a=end-of-candidates\r\n", "")
+        return self._offer.unalias(answer.replace("a=end-of-candidates\r\n", ""))
 
     async def renegotiate(self, sdp: str) -> str:
         """Answer another offer on the same transports; return the answer's SDP."""

@@ -1,0 +1,89 @@
+"""An offer as aiortc can take it: of its video only the codec that we chose, under a name that aiortc knows.
+
+aiortc 1.16 refuses whole offers whose video is VP9 or AV1, or H264 of a profile that it does not list, though all that
+it would do with the packets is done by our own receiver. So it is told that they are VP8, and its answer is given the
+real name and parameters back (RFC 8829 §5.3.1: those of the offer). Other formats of the offer, RTX and FEC among
+them, are left out: nobody here would read their packets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["AliasedOffer", "alias_codec"]
+
+ALIAS = "VP8/90000"
+
+
+@dataclass(frozen=True, slots=True)
+class AliasedOffer:
+    """What aiortc is given, and the way back."""
+
+    sdp: str
+    real: dict[str, tuple[str, ...]]
+    """By payload type: the lines of the offer that say what it is."""
+
+    def unalias(self, answer: str) -> str:
+        """aiortc's answer with the real names; a payload type that the offer does not have stays as it is."""
+        lines: list[str] = []
+        video = False
+        for line in _lines(answer):
+            if line.startswith("m="):
+                video = line.startswith("m=video ")
+            kind, number = _format_of(line)
+            real = self.real.get(number, ()) if video and kind == "rtpmap" else ()
+            lines += real or (line,)
+        return _text(lines)
+
+
+def alias_codec(sdp: str, codec: str) -> AliasedOffer:
+    """``sdp`` for aiortc. ``codec`` is an SDP name in upper case; a video section without it stays as it is."""
+    real: dict[str, tuple[str, ...]] = {}
+    sections: list[list[str]] = [[]]
+    for line in _lines(sdp):
+        if line.startswith("m="):
+            sections.append([])
+        sections[-1].append(line)
+    lines: list[str] = []
+    for section in sections:
+        if section and section[0].startswith("m=video "):
+            section = _alias_section(section, codec, real)
+        lines += section
+    return AliasedOffer(_text(lines), real)
+
+
+def _alias_section(section: list[str], codec: str, real: dict[str, tuple[str, ...]]) -> list[str]:
+    kept = {number for line in section for kind, number in [_format_of(line)] if kind == "rtpmap" and _is(line, codec)}
+    words = section[0].split()
+    chosen = [number for number in words[3:] if number in kept]
+    if not chosen:
+        return section
+    lines = [" ".join((*words[:3], *chosen))]
+    for line in section[1:]:
+        kind, number = _format_of(line)
+        if kind in ("rtpmap", "fmtp"):
+            if number in chosen:
+                real[number] = (*real.get(number, ()), line)
+                if kind == "rtpmap":
+                    lines.append(f"a=rtpmap:{number} {ALIAS}")
+        elif kind != "rtcp-fb" or number in ("*", *chosen):
+            lines.append(line)
+    return lines
+
+
+def _lines(sdp: str) -> list[str]:
+    return [line.rstrip("\r") for line in sdp.split("\n")]
+
+
+def _text(lines: list[str]) -> str:
+    return "\r\n".join(lines)
+
+
+def _format_of(line: str) -> tuple[str, str]:
+    """The kind of an attribute that belongs to one payload type, and that; of other lines, what is of no use."""
+    attribute, _, rest = line.partition(":")
+    return attribute.removeprefix("a="), rest.partition(" ")[0].strip()
+
+
+def _is(line: str, codec: str) -> bool:
+    return line.partition(" ")[2].partition("/")[0].strip().upper() == codec
