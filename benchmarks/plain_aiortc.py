@@ -12,7 +12,13 @@ import urllib.request
 from time import perf_counter
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.sdp import candidate_from_sdp
 from websockets.asyncio.client import connect as open_websocket
 
@@ -36,17 +42,26 @@ def logout(url: str, token: str) -> None:
         pass
 
 
-async def connect_once(url: str, username: str, password: str, patience: float = 20.0) -> dict[str, float]:
-    """Milliseconds from the dial to ``connected`` and ``first_frame``. Raises what went wrong."""
+async def connect_once(
+    url: str, username: str, password: str, *, relay_only: bool = False, patience: float = 20.0
+) -> dict[str, float]:
+    """Milliseconds from the dial to ``connected`` and ``first_frame``.
+
+    Raises what went wrong: a :class:`TimeoutError` says where it stood when ``patience`` (seconds) was over, for it
+    knows no end of its own.
+    """
+    stages = ["before the offer"]
     token = await asyncio.to_thread(login, url, username, password)
     try:
         async with asyncio.timeout(patience):
-            return await _connect(url, token)
+            return await _connect(url, token, relay_only, stages)
+    except TimeoutError:
+        raise TimeoutError(f"after {patience:g} s {stages[-1]}") from None
     finally:
         await asyncio.to_thread(logout, url, token)
 
 
-async def _connect(url: str, token: str) -> dict[str, float]:
+async def _connect(url: str, token: str, relay_only: bool, stages: list[str]) -> dict[str, float]:
     dial = perf_counter()
     marks: dict[str, float] = {}
     address = "ws" + url.removeprefix("http") + "/api/ws"
@@ -68,7 +83,7 @@ async def _connect(url: str, token: str) -> dict[str, float]:
                 message = json.loads(reading.result())
                 reading = asyncio.ensure_future(socket.recv())
                 if message["event"] == "signal/provide":
-                    pc = _make(message["payload"]["iceservers"], marks, dial, shown, tasks)
+                    pc = _make(message["payload"]["iceservers"], relay_only, marks, dial, shown, tasks, stages)
                     await pc.setRemoteDescription(RTCSessionDescription(message["payload"]["sdp"], "offer"))
                     for candidate in early:
                         await _add(pc, candidate)
@@ -92,16 +107,21 @@ async def _connect(url: str, token: str) -> dict[str, float]:
 
 def _make(
     servers: list[dict[str, Any]],
+    relay_only: bool,
     marks: dict[str, float],
     dial: float,
     shown: asyncio.Future[None],
     tasks: list[asyncio.Task[None]],
+    stages: list[str],
 ) -> RTCPeerConnection:
     ice = [RTCIceServer(one["urls"], one.get("username"), one.get("credential")) for one in servers]
-    pc = RTCPeerConnection(RTCConfiguration(iceServers=ice))
+    policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=ice, iceTransportPolicy=policy))
+    stages.append(f"in state {pc.connectionState}")
 
     @pc.on("connectionstatechange")
     def changed() -> None:
+        stages.append(f"in state {pc.connectionState}")
         if pc.connectionState == "connected":
             marks.setdefault("connected", (perf_counter() - dial) * 1000)
         elif pc.connectionState == "failed" and not shown.done():
