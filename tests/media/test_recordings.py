@@ -18,7 +18,7 @@ from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
 
 Recorded = Callable[[str], list[tuple[float, RtpPacket]]]
 Truth = Callable[[str], dict[int, str]]
-CODECS = pytest.mark.parametrize("codec", ["VP8", "H264"])
+CODECS = pytest.mark.parametrize("codec", ["VP8", "VP9", "H264", "AV1"])
 # A case takes 0.1 s, and a seed has nothing to shrink to.
 SLOW = settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
