@@ -87,7 +87,7 @@ def test_candidates_and_offers_are_read(recording: Path) -> None:
                 offer = read_offer(payload["sdp"])
                 assert offer.first_kind == "audio"
                 codecs = [name for name in ("VP9", "H264", "AV1") if name.lower() in recording.stem]
-                    assert offer.video_codecs == tuple(codecs or ["VP8"])
+                assert offer.video_codecs == tuple(codecs or ["VP8"])
                 assert offer.ice_lite == ("icelite" in recording.stem)
                 assert f"a=ice-ufrag:{offer.ice_ufrag}\r\n" in payload["sdp"]
                 assert offer.has_data_channel
