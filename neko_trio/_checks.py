@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from neko_trio.errors import ConnectionRejected, InvalidInput, NotAllowed
 from neko_trio.protocol.events import SystemInit
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from neko_trio.media.peer_api import IceOptions
 
 VideoMode = Literal["live", "on_demand", "off"]
+
+LINGER = 0.2
+"""Seconds: a burst of pictures, as of a dialog that opens, costs one switch; then five frames come in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Options:
     ice: IceOptions
     connect_timeout: float
     close_timeout: float
+    linger: float = LINGER
+    """Seconds for which the video stays on, on demand, after the last picture that was wanted."""
 
 
 def checked_options(
@@ -36,15 +42,14 @@ def checked_options(
     reconnect: object,
     connect_timeout: float,
     close_timeout: float,
+    linger: float = LINGER,
 ) -> Options:
     """The options of ``open_session``, or :class:`InvalidInput` that says which is wrong."""
     from neko_trio.media.peer_api import IceOptions
 
     if (token is None) == (password is None):
         raise InvalidInput("Give either password= (with username=) or token=, exactly one of them.")
-    if video == "on_demand":
-        raise InvalidInput('video="on_demand" is not built yet.', hint='Use video="live".')
-    if video not in ("live", "off"):
+    if video not in get_args(VideoMode):
         raise InvalidInput(f'video={video!r} is none of "live", "on_demand", "off".')
     if audio:
         raise InvalidInput("audio=True: receiving sound is not built yet.", hint="Leave audio=False.")
@@ -53,12 +58,15 @@ def checked_options(
     for name, seconds in (("connect_timeout", connect_timeout), ("close_timeout", close_timeout)):
         if not seconds > 0:  # NaN is not, either
             raise InvalidInput(f"{name}={seconds!r} must be a positive number of seconds.")
+    if not 0 <= linger < math.inf:
+        raise InvalidInput(f"linger={linger!r} must be a number of seconds, 0 or more.")
     return Options(
-        video="live" if video == "live" else "off",
+        video=cast("VideoMode", video),
         stream=stream,
         ice=ice or IceOptions(),
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
+        linger=linger,
     )
 
 

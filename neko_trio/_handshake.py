@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from neko_trio._link import Link, Socket
 from neko_trio._peer_tasks import PeerTasks
+from neko_trio._peer_video import PeerVideo
 from neko_trio._services import Budget, open_services, together
 from neko_trio._signals import PeerSignals
 from neko_trio._timeline import Timeline
@@ -25,6 +26,7 @@ from neko_trio.protocol import Malformed, events, requests, sdp
 
 if TYPE_CHECKING:
     from neko_trio._ports.frames import FrameSlot
+    from neko_trio._video_switch import VideoSwitch
     from neko_trio.media.bridge import Lease
     from neko_trio.media.frames import FrameContext
     from neko_trio.media.peer_api import IceOptions, Peer, PeerSetup
@@ -54,6 +56,7 @@ class MediaPorts:
 
     lease: Lease
     slot: FrameSlot
+    video: VideoSwitch
     new_number: Callable[[], int]
     frame_context: Callable[[], FrameContext]
     on_data: Callable[[bytes], None]
@@ -64,7 +67,6 @@ class PeerOptions:
     """What the caller asked of the peer."""
 
     ice: IceOptions
-    stream: str | None
     leaves_by_logout: bool
     """The session logs out at its end, which frees an unanswered offer at the server."""
 
@@ -103,7 +105,7 @@ async def open_peer(
     with link.expect_peer() as signals:
         attempt.step = "request"
         # Disabled, because the keyframe that a watcher brings would be sent, and lost, before there is a transport.
-        selector = requests.StreamSelector(id=options.stream) if options.stream else None
+        selector = requests.StreamSelector(id=ports.video.stream) if ports.video.stream else None
         request = requests.SignalRequest(
             video=requests.VideoRequest(disabled=True, selector=selector), audio=requests.AudioRequest(disabled=True)
         )
@@ -120,7 +122,9 @@ async def open_peer(
 
             attempt.step = "peer"
             tasks = PeerTasks(link, signals, timeline)
-            setup = _setup(provide, link, ports, options, timeline, tasks)
+            signals.video.stream = provide.video.id
+            video = PeerVideo(ports.video, link, signals.video, timeline, statistics=lambda: tasks.peer.statistics())
+            setup = _setup(provide, link, ports, options, timeline, tasks, video.keyframe_needed)
             async with open_connection(setup) as peer, open_services() as services:
                 timeline.mark("peer_created")
                 tasks.peer = peer
@@ -147,16 +151,16 @@ async def open_peer(
 
                 attempt.step = "video"
                 try:
-                    await tasks.enable_video()
+                    await video.begin()
                     services.start_soon(tasks.watch_peer)
-                    services.start_soon(tasks.keep_video)
+                    services.start_soon(video.run)
                     services.start_soon(tasks.mark_data_channel)
                     attempt.step = "running"
                     yield peer, tasks
                 finally:
                     services.settle()
                     with attempt.budget.shield():
-                        await tasks.disable_video()  # noqa: ASYNC102 - the budget is a shield
+                        await video.end()  # noqa: ASYNC102 - the budget is a shield
                         # Side by side when the whole session goes; a peer may also go alone.
                         await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))  # noqa: ASYNC102 - the budget is a shield
         except BaseException:
@@ -185,6 +189,7 @@ def _setup(
     options: PeerOptions,
     timeline: Timeline,
     tasks: PeerTasks,
+    on_keyframe_needed: Callable[[], None] = lambda: None,
 ) -> PeerSetup:
     from neko_trio.media.peer_api import PeerSetup
 
@@ -201,7 +206,7 @@ def _setup(
         frame_context=ports.frame_context,
         on_candidate=tasks.local_candidate,
         on_data=ports.on_data,
-        on_keyframe_needed=tasks.keyframe_needed,
+        on_keyframe_needed=on_keyframe_needed,
     )
 
 

@@ -148,8 +148,8 @@ class Link:
                 self._ended = lambda: refusal(reason)
                 self._observe(event)
                 raise refusal(reason)
-            case events.SignalVideo(disabled=True) if self._signals is not None:
-                self._signals.video_off.set()
+            case events.SignalVideo() if self._signals is not None:
+                self._signals.video.put(event)
             case events.SignalProvide():
                 self._deliver_offer(event)
             case events.SignalOffer():

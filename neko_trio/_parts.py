@@ -19,6 +19,7 @@ from neko_trio._services import Budget
 from neko_trio._state import State, initial_state, reduce_state
 from neko_trio._statistics import Statistics
 from neko_trio._timeline import Timeline
+from neko_trio._video_switch import VideoSwitch
 from neko_trio._wiring import Wiring
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
@@ -57,6 +58,7 @@ class Parts:
         self.data_messages_malformed = 0
         self._numbers = itertools.count(1)
         self._state: StateCell[State] | None = None
+        self.video: VideoSwitch | None = None
         self.screen: Screen
         self.mouse: Mouse
         self.keyboard: Keyboard
@@ -85,7 +87,20 @@ class Parts:
         self.inputs = InputPort(admit=lambda: check_host(cell.value))
         self.mouse = Mouse(self.inputs, cell)
         self.keyboard = Keyboard(self.inputs)
-        self.screen = Screen(self.slot, video=self.options.video != "off", session=self.key)
+        if self.options.video != "off":
+            self.video = VideoSwitch(
+                self.slot,
+                cell,
+                on_demand=self.options.video == "on_demand",
+                linger=self.options.linger,
+                stream=self.options.stream,
+                clock=self.wiring.clock,
+            )
+            if self.failure is not None:
+                self.video.fail(self.failure)
+        self.screen = Screen(
+            self.slot, self.video, streams=lambda: cell.value.streams, flush=self.inputs.flush, session=self.key
+        )
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
 
     @property
@@ -138,6 +153,8 @@ class Parts:
         if self._state is not None:
             self._state.fail(failure)
             self.inputs.fail(failure)
+        if self.video is not None:
+            self.video.fail(failure)
 
     def live_link(self) -> Link:
         """The link, or the reason why there is none any more."""
@@ -148,7 +165,7 @@ class Parts:
 
     def statistics(self) -> Statistics:
         counts = self.link.counts if self.link else None
-        tasks = self.peer_tasks
+        tasks, video = self.peer_tasks, self.video
         return Statistics(
             epoch=self.epoch,
             messages_received=counts.messages_received if counts else 0,
@@ -160,7 +177,9 @@ class Parts:
             candidates_dropped=tasks.candidates_dropped if tasks else 0,
             candidates_stray=counts.stray_candidates if counts else 0,
             local_candidates_dropped=tasks.local_candidates_dropped if tasks else 0,
-            video_toggles=tasks.toggles if tasks else 0,
+            video_toggles=video.toggles if video else 0,
+            video_seconds_on=video.seconds_on if video else 0.0,
+            pictures_on_demand=video.pictures_on_demand if video else 0,
             frames_shown=self.slot.put_total,
             frames_unseen=self.slot.unseen_total,
             background_failures=self.lease.background_failures.total if self.lease else 0,

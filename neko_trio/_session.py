@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from neko_trio._checks import Options, checked_options
+from neko_trio._checks import LINGER, Options, checked_options
 from neko_trio._parts import Parts
 from neko_trio._ports.bus import Subscription
 from neko_trio._services import open_services, together
@@ -158,6 +158,7 @@ async def open_session(
     reconnect: None = None,
     connect_timeout: float = 9,
     close_timeout: float = 2,
+    linger: float = LINGER,
 ) -> AsyncIterator[Session]:
     """Connect to the Neko v3 server at ``url`` and yield the :class:`Session`; at the block's end nothing is left.
 
@@ -166,7 +167,8 @@ async def open_session(
       username: any name with the multiuser member provider, which is the default; the password decides the role.
       password: log in by ``POST /api/login``; the session logs out at its end.
       token: use this token instead of logging in. It stays valid.
-      video: ``"live"`` connects the peer and keeps the newest frame; ``"off"`` has no peer, only the WebSocket.
+      video: ``"live"`` keeps the newest frame; ``"on_demand"`` keeps the video off at the server, except while somebody
+        waits for a picture; ``"off"`` has no peer, only the WebSocket.
       audio: must be false in this version.
       stream: id of the video stream (``session.state.streams``); ``None`` is the server's default.
       ice: how ICE goes about it, see :class:`IceOptions`.
@@ -175,6 +177,8 @@ async def open_session(
       reconnect: must be ``None`` in this version.
       connect_timeout: seconds until the peer must be connected. 9, because the server gives up at 10.
       close_timeout: seconds that all goodbyes together may take.
+      linger: on demand, seconds for which the video stays on after the last picture that was wanted: for as long a
+        picture counts as new.
 
     Yields at ``connected`` (``video="off"``: at ``system/init``). Cancelling at any step, like every other way out,
     closes in one order: held keys up, flush, host role back, peer and WebSocket closed, logout, media thread left.
@@ -197,6 +201,7 @@ async def open_session(
         reconnect=reconnect,
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
+        linger=linger,
     )
     wiring = real_wiring(
         target, username=username, password=password, token=token, ssl_context=ssl_context, media=media

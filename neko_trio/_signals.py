@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from neko_trio.protocol.events import SignalCandidate, SignalOffer, SignalProvide
+from neko_trio.protocol.events import SignalCandidate, SignalOffer, SignalProvide, SignalVideo
 
 CANDIDATE_LIMIT = 256
 """Candidates kept for one peer. A server with a dozen interfaces sends a few dozen."""
@@ -15,6 +15,30 @@ OFFER_LIMIT = 4
 
 class OfferAlreadyTaken(RuntimeError):
     """The wait for the offer is single-use, and it was used: a bug of this library."""
+
+
+class VideoAnswers:
+    """The answers to this peer's ``signal/video``. They are counted: each says what is so when it is sent, which may
+    be behind the next change already (server/internal/webrtc/peer.go, SetVideo)."""
+
+    def __init__(self) -> None:
+        self.owed = 0
+        """Answers that are still to come."""
+        self.stream = ""
+        """Id of the stream that the server says it sends."""
+        self._news = trio.Event()
+
+    def put(self, answer: SignalVideo) -> None:
+        """The server has answered."""
+        self.owed = max(0, self.owed - 1)
+        self.stream = answer.id or self.stream
+        self._news.set()
+        self._news = trio.Event()
+
+    async def settled(self) -> None:
+        """Wait until no answer is owed. Not a checkpoint when none is."""
+        while self.owed:
+            await self._news.wait()
 
 
 class PeerSignals:
@@ -29,8 +53,7 @@ class PeerSignals:
         self._taken = False
         self.closed = trio.Event()
         """Set by ``signal/close``: the server has given this peer up."""
-        self.video_off = trio.Event()
-        """Set by a ``signal/video`` that says that the video is disabled; who waits for one puts a new event here."""
+        self.video = VideoAnswers()
         self._candidates_in, self.candidates = trio.open_memory_channel[SignalCandidate](CANDIDATE_LIMIT)
         self._offers_in, self.offers = trio.open_memory_channel[SignalOffer](OFFER_LIMIT)
         self.candidates_dropped = 0

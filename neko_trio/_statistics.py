@@ -35,6 +35,10 @@ class Statistics:
     """ICE candidates of this side beyond what may wait for the socket."""
     video_toggles: int = 0
     """How often the video was switched off and on to get a keyframe."""
+    video_seconds_on: float = 0.0
+    """Seconds for which the server was asked for video."""
+    pictures_on_demand: int = 0
+    """How often the video, otherwise off, was switched on because somebody wanted a picture."""
     frames_shown: int = 0
     """Decoded frames that reached the newest-frame slot."""
     frames_unseen: int = 0

@@ -144,11 +144,13 @@ class Supervisor:
                 await self._stay()
                 return
             assert parts.lease is not None
+            assert parts.video is not None
             parts.epoch += 1
-            ports = MediaPorts(parts.lease, parts.slot, parts.new_number, parts.frame_context, parts.on_data)
+            ports = MediaPorts(
+                parts.lease, parts.slot, parts.video, parts.new_number, parts.frame_context, parts.on_data
+            )
             options = PeerOptions(
                 ice=parts.options.ice,
-                stream=parts.options.stream,
                 leaves_by_logout=parts.wiring.login is not None,
             )
             opened = open_peer(link, parts.wiring.media.open_peer_connection, parts.attempt, ports, options)

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -47,6 +48,8 @@ class Wiring:
     """Take the host role from whoever has it: admins only, and only by REST."""
     dial: Callable[[Credential], AbstractAsyncContextManager[Socket]]
     media: Media
+    clock: Callable[[], float] = perf_counter
+    """The clock of ``Frame.arrived``, in seconds."""
 
 
 class AiortcMedia:

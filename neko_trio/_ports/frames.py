@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,6 +76,8 @@ class FrameSlot:
         """Whether somebody waits now, or a reader of every frame is open. Trio thread."""
         self.on_wanted: Callable[[bool], None] | None = None
         """Told of each change of :attr:`wanted`, on the trio thread, at once. Must not raise."""
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered around each wait for a picture, on the trio thread; may end it by raising when it is left."""
         self.put_total = 0
         """Frames put so far."""
         self.unseen_total = 0
@@ -189,7 +191,8 @@ class FrameSlot:
                 return frame
         self._note_wanted()
         try:
-            await waiter.event.wait()
+            with self.waiting():
+                await waiter.event.wait()
         finally:
             with self._lock:
                 self._waiters.remove(waiter)
@@ -289,4 +292,5 @@ class EveryFrame:
                     return self._kept.popleft()
                 self._more = trio.Event() if self._more.is_set() else self._more
             self._slot.check()
-            await self._more.wait()
+            with self._slot.waiting():
+                await self._more.wait()

@@ -3,146 +3,185 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
-import outcome
-import trio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
 
 from neko_trio._ports.frames import FrameSlot
-from neko_trio.errors import InvalidInput, NekoError, VideoOff
+from neko_trio.desktop.frame_readers import Frames, every_frame, newest_frames
+from neko_trio.errors import InvalidInput, VideoOff
 
 if TYPE_CHECKING:
     from neko_trio.media.frames import Frame
 
 
-class Screen:
-    """The pictures of one session. All waits end with ``SessionLost`` or ``SessionClosed`` when the session does."""
+class VideoControl(Protocol):
+    """The owner of the video at the server: ``_video_switch.VideoSwitch``."""
 
-    def __init__(self, slot: FrameSlot, *, video: bool, session: object) -> None:
-        """``session`` is what the frames' context names, compared by identity."""
-        self._slot = slot
-        self._video = video
+    paused: bool
+
+    def clock(self) -> float:
+        """Seconds on the clock of ``Frame.arrived``."""
+        ...
+
+    def new_from(self) -> float:
+        """From which arrival on a picture counts as new, if one is asked for now."""
+        ...
+
+    def fresh_from(self, pong: float) -> float:
+        """From which arrival on a picture was captured after ``pong``."""
+        ...
+
+    def picture(self) -> AbstractContextManager[None]:
+        """Have the video on for the block, paused or not."""
+        ...
+
+    async def pause(self) -> None: ...
+    async def resume(self) -> None: ...
+    async def select(self, stream: str) -> None: ...
+    def neighbour(self, step: int) -> str: ...
+
+
+class Screen:
+    """The pictures of one session. All waits end with ``SessionLost`` or ``SessionClosed`` when the session does.
+
+    Who waits for a picture is told when none comes for five seconds although the video is on:
+    :class:`~neko_trio.errors.VideoStalled`, or, in a room that has become private,
+    :class:`~neko_trio.errors.NotAllowed`. Neither ends anything: ask again, and the next picture comes when it comes.
+    """
+
+    def __init__(
+        self,
+        slot: FrameSlot,
+        video: VideoControl | None,
+        *,
+        streams: Callable[[], tuple[str, ...]],
+        flush: Callable[[], Awaitable[None]],
+        session: object,
+    ) -> None:
+        """``flush`` is the barrier behind all input; ``session`` is what the frames' context names, compared by
+        identity."""
+        self._slot, self._switch = slot, video
+        self._streams, self._flush = streams, flush
         self._session = session
 
-    async def frame(self, *, newer_than: Frame | None = None) -> Frame:
+    # -- pictures
+
+    async def frame(self, *, newer_than: Frame | None = None, fresh: bool = False) -> Frame:
         """The newest frame, waiting for the first; with ``newer_than``, the newest of those that came after it.
 
-        Cancelling is safe. Raises :class:`~neko_trio.errors.VideoOff` in a session opened without video, and
-        :class:`~neko_trio.errors.InvalidInput` for a frame of another session.
+        On demand it is a new picture, unless the newest is younger than the linger time. While paused it is the newest
+        that there is (one is taken if there is none), and ``newer_than`` waits for :meth:`resume`.
+
+        ``fresh``: a frame that was captured after all input sent before had reached the desktop (not: after a program
+        has redrawn). That costs the barrier's round trip and, while the video runs, the time that frames spend in the
+        server (0.1 s); it works while paused, too.
+
+        Cancelling is safe. Raises :class:`~neko_trio.errors.VideoOff` in a session opened without video,
+        :class:`~neko_trio.errors.InvalidInput` for a frame of another session, and with ``fresh`` what
+        ``session.flush()`` raises.
         """
-        self._check_video()
+        video = self._video
         if newer_than is not None and newer_than.context.session is not self._session:
             raise InvalidInput("newer_than is a frame of another session.")
-        return await self._slot.wait(newer_than.number if newer_than is not None else 0)
+        number = newer_than.number if newer_than is not None else 0
+        if fresh:
+            await self._flush()
+            after = video.fresh_from(video.clock())  # what the server is at now, before it is told anything
+            with video.picture():
+                return await self._slot.wait(number, arrived_after=after)
+        if video.paused and not number and self._slot.newest is None:
+            with video.picture():
+                return await self._slot.wait()
+        return await self._slot.wait(number, arrived_after=video.new_from())
 
     @asynccontextmanager
     async def frames(self, *, buffer: int | None = None, max_rate: float | None = None) -> AsyncIterator[Frames]:
-        """Iterate over frames, from the newest one there is.
+        """Iterate over frames, from the newest one there is (on demand: from a new one).
 
         Without ``buffer`` a slow reader skips and is never behind: each step gives the newest frame, or waits for it.
-        With ``buffer`` up to that many frames are kept for it and the oldest dropped (and counted in ``dropped``);
-        frames that came faster than this thread could look are skipped there too. ``max_rate`` in frames per second
-        is the most that are given. Raises :class:`~neko_trio.errors.VideoOff` and, for options out of range,
+        With ``buffer`` every frame is kept for it, up to that many, and the oldest dropped (and counted in
+        ``dropped``); on demand the video is on for the whole block then. ``max_rate`` in frames per second is the most
+        that are given. Several readers share one decoding. While paused it waits.
+
+        Raises :class:`~neko_trio.errors.VideoOff` and, for options out of range,
         :class:`~neko_trio.errors.InvalidInput`.
         """
-        self._check_video()
+        video = self._video
         if max_rate is not None and not (max_rate > 0 and math.isfinite(max_rate)):
             raise InvalidInput(f"max_rate is a positive number of frames per second, not {max_rate!r}.")
         if buffer is None:
-            frames = Frames(self._slot, max_rate)
-            try:
-                yield frames
-            finally:
-                frames.close()
+            with newest_frames(self._slot, max_rate, arrived_after=video.new_from) as newest:
+                yield newest
             return
         if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
             raise InvalidInput(f"buffer is a positive number of frames, not {buffer!r}.")
-        kept = BufferedFrames(self._slot, max_rate, buffer)
-        body: outcome.Outcome[None] = outcome.Value(None)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(kept.fill)
-            try:
-                yield kept
-            except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside the nursery
-                body = outcome.Error(error)
-            finally:
-                kept.close()
-                nursery.cancel_scope.cancel()
-        body.unwrap()
+        with every_frame(self._slot, buffer, max_rate, arrived_after=video.new_from()) as every:
+            yield every
 
-    def _check_video(self) -> None:
-        if not self._video:
-            raise VideoOff("This session was opened without video.", hint='Open it with video="live".')
+    # -- what the server sends
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Ids of the server's video streams, the best first. A frame says in ``stream`` which one it belongs to."""
+        return self._streams()
 
-class Frames:
-    """An async iterator of frames: the newest at each step. Ends when its block does."""
+    async def select(self, stream: str) -> None:
+        """Have the server send another of its :attr:`streams`; return when it has confirmed it.
 
-    def __init__(self, slot: FrameSlot, max_rate: float | None) -> None:
-        self._slot = slot
-        self._interval = 1 / max_rate if max_rate is not None else 0.0
-        self._next_at = -math.inf
-        self._last = 0
-        self._closed = False
-        self.dropped = 0
-        """Frames dropped from the buffer because the reader was slow; always 0 without a buffer."""
+        The pictures change 70 to 140 ms after the call, size included; this peer's successors go on with it. Of several
+        calls at once the last one counts. Cancelled, the stream may change all the same. Raises
+        :class:`~neko_trio.errors.InvalidInput` at once for a stream that the server does not have,
+        :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds, and
+        :class:`~neko_trio.errors.VideoOff`.
+        """
+        video = self._video
+        if stream not in self._streams():
+            raise InvalidInput(
+                f"The server has no stream {stream!r}; it has {', '.join(map(repr, self._streams())) or 'none'}."
+            )
+        await video.select(stream)
 
-    def __aiter__(self) -> AsyncIterator[Frame]:
-        return self
+    async def quality_up(self) -> str:
+        """:meth:`select` the stream before the current one in :attr:`streams`; return its id.
 
-    async def __anext__(self) -> Frame:
-        """The next frame. A checkpoint; cancelling loses nothing. Raises ``SessionLost`` or ``SessionClosed``."""
-        if self._closed:
-            await trio.lowlevel.checkpoint()
-            raise StopAsyncIteration
-        if self._next_at > trio.current_time():
-            await trio.sleep_until(self._next_at)
-        frame = await self._take()
-        self._next_at = trio.current_time() + self._interval
-        return frame
+        Raises :class:`~neko_trio.errors.InvalidInput` at once when this is the best.
+        """
+        return await self._step(-1)
 
-    async def _take(self) -> Frame:
-        frame = await self._slot.wait(self._last)
-        self._last = frame.number
-        return frame
+    async def quality_down(self) -> str:
+        """:meth:`select` the stream behind the current one in :attr:`streams`; return its id.
 
-    def close(self) -> None:
-        """End the iteration."""
-        self._closed = True
+        Raises :class:`~neko_trio.errors.InvalidInput` at once when this is the least.
+        """
+        return await self._step(1)
 
+    async def _step(self, step: int) -> str:
+        video = self._video
+        stream = video.neighbour(step)
+        await video.select(stream)
+        return stream
 
-class BufferedFrames(Frames):
-    """Like :class:`Frames`, with the last few frames kept for a slow reader."""
+    @property
+    def paused(self) -> bool:
+        """Whether the video is paused."""
+        return self._video.paused
 
-    def __init__(self, slot: FrameSlot, max_rate: float | None, limit: int) -> None:
-        super().__init__(slot, max_rate)
-        self._limit = limit
-        self._kept: deque[Frame] = deque()
-        self._more = trio.Event()
-        self._failure: NekoError | None = None
+    async def pause(self) -> None:
+        """Have the server send nothing until :meth:`resume`; return when it has confirmed it.
 
-    async def fill(self) -> None:
-        """Keep what comes, until cancelled or until the session ends."""
-        try:
-            while True:
-                frame = await super()._take()
-                if len(self._kept) >= self._limit:
-                    self._kept.popleft()
-                    self.dropped += 1
-                self._kept.append(frame)
-                self._more.set()
-        except NekoError as error:
-            self._failure = error
-            self._more.set()
+        :meth:`frame` gives the newest picture that there is; what waits for another one waits. ``frame(fresh=True)``
+        takes one, and a picture that somebody waits for in this way at the moment is still taken. Again is a no-op.
+        Cancelled, the video is paused all the same.
+        """
+        await self._video.pause()
 
-    async def _take(self) -> Frame:
-        await trio.lowlevel.checkpoint()
-        while not self._kept:
-            if self._failure is not None:
-                return await self._slot.wait(self._last)  # raises a fresh error
-            self._more = trio.Event()
-            await self._more.wait()
-        return self._kept.popleft()
+    async def resume(self) -> None:
+        """End the pause; return when the server has confirmed it. Cancelled, the video is resumed all the same."""
+        await self._video.resume()
+
+    @property
+    def _video(self) -> VideoControl:
+        if self._switch is None:
+            raise VideoOff("This session was opened without video.", hint='Open it with video="live" or "on_demand".')
+        return self._switch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
+from neko_trio._services import open_services
 from neko_trio.errors import IceFailed, InputInDoubt, SessionClosed
 from neko_trio.protocol import data_channel
 from neko_trio.protocol.candidates import Candidate, parse_candidate
@@ -42,6 +44,9 @@ class FakePeer:
         self._channel_open = trio.Event()
         self._ended = trio.Event()
         self._reason = ""
+        self._shown = 0
+        self.captured: dict[int, float] = {}
+        """When the pictures that came by themselves were captured (trio's clock), by the numbers of their frames."""
 
     async def _step(self, name: str) -> None:
         if self.closed:
@@ -117,10 +122,12 @@ class FakePeer:
         return ANSWER
 
     def statistics(self) -> PeerStatistics:
-        """All zero but the codec."""
+        """All zero but the codec and the packets, of which each picture shown is one."""
         from neko_trio.media.peer_api import PeerStatistics
+        from neko_trio.media.video_statistics import VideoStatistics
 
-        return PeerStatistics(codec="VP8")
+        codec = self._media.codec
+        return PeerStatistics(codec=codec, video=VideoStatistics(codec=codec, packets_received=self._shown))
 
     def ice_failed(self, reason: str, *, step: str = "ice") -> IceFailed:
         """The reason, and the candidates that were handed over."""
@@ -139,15 +146,41 @@ class FakePeer:
 
     # -- what a test does to it
 
-    def show(self, picture: Frame | NDArray[np.uint8]) -> None:
-        """Deliver a picture: a frame, or the pixels of one, (height, width, 3) uint8 RGB."""
+    def show(self, picture: Frame | NDArray[np.uint8]) -> Frame:
+        """Deliver a picture: a frame, or the pixels of one, (height, width, 3) uint8 RGB. Return it as a frame."""
         from neko_trio.media.frames import Frame, frame_from_rgb
 
         if not isinstance(picture, Frame):
-            picture = frame_from_rgb(picture, number=self.setup.new_number(), context=self.setup.frame_context())
+            picture = frame_from_rgb(
+                picture,
+                number=self.setup.new_number(),
+                context=self.setup.frame_context(),
+                arrived=trio.current_time(),
+            )
+        self._shown += 1
         for mark in ("first_packet", "first_frame"):
             self.setup.timeline.mark(mark)
         self.setup.slot.put(picture)
+        return picture
+
+    async def film(self, rate: float) -> None:
+        """Send pictures while the video is on: captured at the rate, each sent the pipeline's delay later."""
+        import numpy as np
+
+        media, video = self._media, self._media.video
+        await self._connected.wait()
+        while True:
+            if video.disabled:
+                await video.wait_changed()
+                continue
+            started = trio.current_time() + max(0.0, media.start - media.pipeline_delay)
+            for number in itertools.count():
+                captured = started + number / rate
+                with trio.move_on_at(captured + media.pipeline_delay) as scope:
+                    await video.wait_changed()
+                if not scope.cancelled_caught:
+                    break  # the pipeline has ended, and its frames with it
+                self.captured[self.show(np.zeros((16, 16, 3), np.uint8)).number] = captured
 
     def end(self, reason: str) -> None:
         """Die, as after a loss of the network."""
@@ -155,11 +188,34 @@ class FakePeer:
         self._ended.set()
 
 
+class FakeVideo:
+    """What a scripted server sends its one peer: what ``signal/video`` has said so far."""
+
+    def __init__(self) -> None:
+        self.disabled = True
+        self.stream = ""
+        self._changed = trio.Event()
+
+    def set(self, *, disabled: bool, stream: str) -> None:
+        """Switch: the pipeline of before ends, with the frames in it."""
+        self.disabled, self.stream = disabled, stream
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_changed(self) -> None:
+        """Until the next :meth:`set`."""
+        await self._changed.wait()
+
+
 class FakeMedia:
     """Where :class:`FakePeer` comes from: pass it as ``media=``. For virtual time, and for failures on request.
 
     ``delays`` (seconds by step name) and ``failures`` (an exception by step name) apply to every peer; the step names
     are those of the methods of ``Peer``. ``peers`` lists all that were made, ``open_peers`` those not closed.
+
+    With a ``rate`` (Hz) pictures come by themselves while the scripted server's video is on: the first one ``start``
+    seconds after it was switched on, each captured ``pipeline_delay`` seconds before it comes (see
+    ``FakePeer.captured``). Without, a test shows them.
     """
 
     def __init__(
@@ -168,10 +224,18 @@ class FakeMedia:
         delays: dict[str, float] | None = None,
         failures: dict[str, Exception] | None = None,
         data_channel: bool = True,
+        codec: str = "VP8",
+        rate: float | None = None,
+        start: float = 0.02,
+        pipeline_delay: float = 0.0,
     ) -> None:
         self.delays = delays or {}
         self.failures = failures or {}
         self.data_channel = data_channel
+        self.codec = codec
+        self.rate, self.start, self.pipeline_delay = rate, start, pipeline_delay
+        self.video = FakeVideo()
+        """What the server sends; :class:`ScriptedServer` puts its own here."""
         self.peers: list[FakePeer] = []
         self.open_peers: set[FakePeer] = set()
         self.leases = 0
@@ -208,7 +272,10 @@ class FakeMedia:
         try:
             await peer._step("open_peer_connection")
             setup.timeline.mark("peer_created")
-            yield peer
+            async with open_services() as services:
+                if self.rate is not None:
+                    services.start_soon(peer.film, self.rate)
+                yield peer
         finally:
             with trio.CancelScope(shield=True):  # one checkpoint, no wait
                 await peer.aclose()

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import trio
 
 from neko_trio import Session
-from neko_trio._checks import checked_options
+from neko_trio._checks import LINGER, checked_options
 from neko_trio._session import run_session
 from neko_trio._wiring import Media, Wiring
 from neko_trio.protocol import events, requests
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.web_socket import SocketEnded
+from neko_trio.testing._fake_peer import FakeMedia, FakeVideo
 
 R = TypeVar("R", bound=requests.ClientRequest)
 
@@ -88,9 +89,10 @@ def system_init(
 class ScriptedServer:
     """A Neko server of messages alone: what the client sends is handed to the script, which sends what it likes.
 
-    By default it behaves: ``system/init`` on connect, candidates and the offer on ``signal/request``, the host role to
-    whoever asks, a unicast to oneself back. A test changes ``init``, or puts its own function for an event into
-    ``on`` (``server.on["signal/request"] = lambda request: None`` never offers anything).
+    By default it behaves: ``system/init`` on connect, candidates and the offer on ``signal/request``, an answer to each
+    ``signal/video`` that changes something, the host role to whoever asks, a unicast to oneself back. A test changes
+    ``init``, or puts its own function for an event into ``on`` (``server.on["signal/request"] = lambda request: None``
+    never offers anything).
     """
 
     def __init__(self) -> None:
@@ -107,6 +109,8 @@ class ScriptedServer:
         self.on_connect: Callable[[], None] = lambda: None
         """Called once the WebSocket is open and ``init`` is sent."""
         self.host: str | None = None
+        self.video = FakeVideo()
+        """What ``signal/video`` has said: a :class:`FakeMedia` with a rate films while it is on."""
         self.unanswered = 0
         """Offers sent that no answer came for."""
         self.delays: dict[str, float] = {}
@@ -151,20 +155,32 @@ class ScriptedServer:
         return events.SignalProvide(
             sdp=sdp,
             ice_servers=ice_servers,
-            video=events.VideoInfo(disabled=True, id="main", video="main", auto=False),
+            video=events.VideoInfo(disabled=True, id=self.video.stream, video=self.video.stream, auto=False),
             audio=events.AudioInfo(disabled=True),
         )
 
     # -- how it behaves by itself
 
-    def _offer(self, _request: requests.ClientRequest) -> None:
+    def _offer(self, request: requests.ClientRequest) -> None:
         self.unanswered += 1
+        if isinstance(request, requests.SignalRequest):
+            selector, streams = request.video.selector, self._streams()
+            self.video.set(disabled=bool(request.video.disabled), stream=selector.id if selector else streams[0])
         self.send(events.SignalCandidate(candidate=CANDIDATE, sdp_mid="0", sdp_mline_index=0, username_fragment=None))
         self.send(self.offer())
 
+    def _streams(self) -> tuple[str, ...]:
+        return self.init.webrtc.videos if self.init is not None else ("main",)
+
     def _video(self, request: requests.ClientRequest) -> None:
+        """As server/internal/webrtc/peer.go, SetVideo, does: silent about an unknown stream, and about no change."""
         assert isinstance(request, requests.SignalVideo)
-        self.send(events.SignalVideo(disabled=bool(request.disabled), id="main", video="main", auto=False))
+        video = self.video
+        disabled = video.disabled if request.disabled is None else request.disabled
+        stream = request.selector.id if request.selector is not None else video.stream
+        if (disabled, stream) != (video.disabled, video.stream) and stream in self._streams():
+            video.set(disabled=disabled, stream=stream)
+            self.send(events.SignalVideo(disabled=disabled, id=stream, video=stream, auto=False))
 
     def _answered(self, _request: requests.ClientRequest) -> None:
         self.unanswered = 0
@@ -188,6 +204,8 @@ class ScriptedServer:
     def wiring(self, media: Media, *, token: bool = False) -> Wiring:
         """The session's way to this server; ``token``: the caller brought one, so nobody logs in or out."""
         credential = Credential.bearer("scripted")
+        if isinstance(media, FakeMedia):
+            media.video = self.video
 
         async def login() -> Credential:
             await trio.sleep(self.delays.get("login", 0))
@@ -212,6 +230,7 @@ class ScriptedServer:
             take_control=take_control,
             dial=lambda _credential: self._dial(),
             media=media,
+            clock=trio.current_time,
         )
 
     @asynccontextmanager
@@ -230,6 +249,7 @@ class ScriptedServer:
         finally:
             self.connections -= 1
             self._socket = None
+            self.video.set(disabled=True, stream=self.video.stream)  # the session's peer goes with it
             with trio.CancelScope(shield=True):  # one checkpoint, no wait
                 await socket.aclose()
 
@@ -291,6 +311,7 @@ async def open_scripted_session(
     stream: str | None = None,
     connect_timeout: float = 9,
     close_timeout: float = 2,
+    linger: float = LINGER,
 ) -> AsyncIterator[Session]:
     """``open_session`` over scripted signaling: the same code from the login on, fit for a mock clock."""
     options = checked_options(
@@ -303,6 +324,7 @@ async def open_scripted_session(
         reconnect=None,
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
+        linger=linger,
     )
     async with run_session(server.wiring(media, token=token), options) as session:
         yield session

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -8,17 +9,29 @@ import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from neko_trio._ports.frames import FrameSlot
+from neko_trio._ports.state import StateCell
+from neko_trio._state import State
+from neko_trio._video_switch import VideoSwitch
 from neko_trio.desktop.screen import Screen
 from neko_trio.errors import InvalidInput, SessionClosed, SessionLost, VideoOff
 from neko_trio.media.frames import Frame, FrameContext, frame_from_rgb
 
+if TYPE_CHECKING:
+    from tests.input.conftest import Desk
+
 SESSION = object()
 
 
+def make_screen(slot: FrameSlot, state: StateCell[State] | None) -> Screen:
+    """A screen without input and without a peer; live, unless there is no state: then without video."""
+    switch = VideoSwitch(slot, state, on_demand=False, linger=0.2, stream=None) if state is not None else None
+    return Screen(slot, switch, streams=lambda: (), flush=trio.lowlevel.checkpoint, session=SESSION)
+
+
 class Camera:
-    def __init__(self) -> None:
+    def __init__(self, state: StateCell[State]) -> None:
         self.slot = FrameSlot()
-        self.screen = Screen(self.slot, video=True, session=SESSION)
+        self.screen = make_screen(self.slot, state)
         self.number = 0
 
     def shoot(self, session: object = SESSION) -> Frame:
@@ -35,8 +48,8 @@ class Camera:
 
 
 @pytest.fixture
-async def camera() -> Camera:
-    return Camera()
+async def camera(make_desk: Callable[[], Desk]) -> Camera:
+    return Camera(make_desk().state)
 
 
 async def test_frame_waits_for_the_first_and_then_gives_the_newest(camera: Camera) -> None:
@@ -73,7 +86,7 @@ async def test_newer_than_a_frame_of_another_session(camera: Camera) -> None:
 
 
 async def test_video_off() -> None:
-    screen = Screen(FrameSlot(), video=False, session=SESSION)
+    screen = make_screen(FrameSlot(), None)
     with pytest.raises(VideoOff):
         await screen.frame()
     with pytest.raises(VideoOff):

@@ -1,0 +1,340 @@
+"""The video switch: what the session wants of the server's video, whoever asks. It outlives its peers.
+
+As long as somebody is sent the video it costs the server an encoder and everybody the network's time. So one owner
+decides: the session's :class:`VideoSwitch` collects the wishes of all readers, and the task of the peer that there is
+now (``_peer_video``) carries them out, one ``signal/video`` after the other, each with its answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Protocol
+
+import trio
+
+from neko_trio._ports.frames import FrameSlot
+from neko_trio._ports.state import StateCell
+from neko_trio._state import State
+from neko_trio.errors import InvalidInput, NekoError, NotAllowed, VideoStalled
+
+FRESH_MARGIN = 0.1
+"""Seconds after a pong in which frames arrive that may have been captured before it, while the video runs."""
+
+STALL_PATIENCE = 5.0
+"""Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
+
+A loaded server takes up to 0.4 s to start its pipeline (seen), and the longest distance between keyframes that it
+configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go)."""
+
+
+class PeerSwitch(Protocol):
+    """The switch at the current peer: ``_peer_video.PeerVideo``."""
+
+    @property
+    def on(self) -> bool:
+        """What the server was last told."""
+        ...
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the server has answered everything it was told."""
+        ...
+
+    @property
+    def off_since(self) -> float | None:
+        """Since when nothing is sent, as the server confirmed (frames' clock, seconds); ``None``: it may be sent."""
+        ...
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds to the server and back."""
+        ...
+
+    def wake(self) -> None:
+        """The wishes have changed."""
+        ...
+
+    def packets_received(self) -> int:
+        """Video packets so far."""
+        ...
+
+
+class Selection:
+    """A stream asked for, until the server has confirmed or refused it, or a later wish has taken its place."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.refused = False
+
+
+class VideoSwitch:
+    """What is wanted of the video. One per session with video; trio thread only.
+
+    Live, it is on from ``connected`` to the close; on demand, while somebody waits for a picture and ``linger`` seconds
+    longer. Paused, it is off but for pictures asked for one by one.
+    """
+
+    def __init__(
+        self,
+        slot: FrameSlot,
+        state: StateCell[State],
+        *,
+        on_demand: bool,
+        linger: float,
+        stream: str | None,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        """``stream`` is what the caller asked for; ``None`` is the server's default. ``clock`` is that of
+        ``Frame.arrived``, in seconds."""
+        self._slot, self._state = slot, state
+        self._on_demand, self._linger = on_demand, linger
+        self.clock = clock
+        self.stream = stream
+        """The stream to ask for when a peer is made; ``None``: the server's default."""
+        self.selection: Selection | None = None
+        """The stream that the current peer is to be switched to."""
+        self.paused = False
+        """Whether the caller has paused the video."""
+        self._pictures = 0
+        self._linger_until = -math.inf
+        self._peer: PeerSwitch | None = None
+        self._on_since: float | None = None
+        self._seconds_on = 0.0
+        self._patient: set[trio.CancelScope] = set()
+        self._changed = trio.Event()
+        self._failure: Callable[[], NekoError] | None = None
+        self.toggles = 0
+        """How often the video was switched off and on for a keyframe."""
+        self.pictures_on_demand = 0
+        """How often it was switched on because somebody wanted a picture."""
+        slot.on_wanted = self._on_wanted
+        slot.waiting = self._watch
+
+    @property
+    def seconds_on(self) -> float:
+        """How long the video has been on, all peers together."""
+        since = self._on_since
+        return self._seconds_on + (trio.current_time() - since if since is not None else 0.0)
+
+    # -- what is wanted
+
+    @property
+    def wanted_until(self) -> float:
+        """Until when (trio's clock) the video is to be on: ``inf`` with no end in sight, the past for off."""
+        if self._pictures:
+            return math.inf
+        if not self.paused and (not self._on_demand or self._slot.wanted):
+            return math.inf
+        return self._linger_until
+
+    @property
+    def rests(self) -> bool:
+        """Whether the video is off but for pictures that somebody wants: on demand, or paused."""
+        return self._on_demand or self.paused
+
+    def new_from(self) -> float:
+        """From which arrival on (frames' clock) a picture counts as new, if one is asked for now."""
+        return self.clock() - self._linger if self._on_demand and not self.paused else -math.inf
+
+    def _on_wanted(self, wanted: bool) -> None:
+        """Of the slot: somebody waits for a picture now, or nobody does any more."""
+        if self._on_demand and not self.paused:
+            self._want(wanted)
+
+    def _want(self, wanted: bool) -> None:
+        if not wanted:
+            self._linger_until = trio.current_time() + self._linger
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._peer is not None:
+            self._peer.wake()
+
+    @contextmanager
+    def picture(self) -> Iterator[None]:
+        """Have the video on for the block, paused or not: somebody waits for one picture in it."""
+        self._pictures += 1
+        self._want(True)
+        try:
+            yield
+        finally:
+            self._pictures -= 1
+            self._want(False)
+
+    def fresh_from(self, pong: float) -> float:
+        """From which arrival on a frame was captured after ``pong``; both in seconds of the frames' clock.
+
+        With the video off and nobody else watching, the server starts its pipeline for us, and the first frame will do.
+        Else the frames that may have been in it at the pong are skipped, and a round trip more, in which a lost packet
+        of theirs comes again: no frame says when it was captured.
+        """
+        peer = self._peer
+        if peer is None:
+            return pong
+        margin = FRESH_MARGIN + peer.round_trip
+        if peer.off_since is not None and self.alone:
+            return max(pong, peer.off_since + margin)
+        return pong + margin
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else watches. The server does not tell who watches which stream: any other counts."""
+        state = self._state.value
+        return not any(info.state.is_watching for id_, info in state.sessions.items() if id_ != state.session_id)
+
+    # -- waiting for a picture
+
+    @contextmanager
+    def _watch(self) -> Iterator[None]:
+        """Around every wait for a picture: raises :class:`VideoStalled` when none comes although the video is on."""
+        packets = self._packets()
+        with trio.CancelScope() as scope:
+            self._patient.add(scope)
+            self._set_patience(scope)
+            try:
+                yield
+            finally:
+                self._patient.discard(scope)
+        if scope.cancelled_caught:
+            raise self._stalled(self._packets() - packets)
+
+    def _set_patience(self, scope: trio.CancelScope) -> None:
+        scope.deadline = math.inf if self._on_since is None else trio.current_time() + STALL_PATIENCE
+
+    def _packets(self) -> int:
+        return self._peer.packets_received() if self._peer is not None else 0
+
+    def _stalled(self, packets: int) -> NekoError:
+        state = self._state.value
+        if state.settings.private_mode and not state.profile.is_admin:
+            return NotAllowed(
+                "The room is in private mode: only admins see the desktop.",
+                hint="Have an admin switch private mode off; then the pictures go on by themselves.",
+                step="frame",
+            )
+        if packets > 0:
+            return VideoStalled(
+                f"No picture for {STALL_PATIENCE:g} s: {packets} video packets came, but no frame that can be decoded.",
+                hint="Too many are lost on the way, or the stream is broken: session.statistics() tells.",
+                step="frame",
+            )
+        return VideoStalled(
+            f"No picture for {STALL_PATIENCE:g} s: the video is switched on, but the server sends nothing.",
+            hint="Look at the server's log for its video pipeline. Once packets come again, pictures do.",
+            step="frame",
+        )
+
+    # -- what the caller steers
+
+    async def pause(self) -> None:
+        """Have the server send nothing; return when it has confirmed it. Cancelled, the video is paused all the same.
+
+        A picture that somebody waits for at the moment is still taken.
+        """
+        await self._steer(paused=True)
+
+    async def resume(self) -> None:
+        """End the pause; return when the server has confirmed it. Cancelled, the video is resumed all the same."""
+        await self._steer(paused=False)
+
+    async def _steer(self, *, paused: bool) -> None:
+        self._raise_end()
+        if paused is not self.paused:
+            self.paused = paused
+            self._linger_until = -math.inf
+            self._wake()
+        await trio.lowlevel.checkpoint()
+        while self.paused is paused and not self._settled and self._failure is None:
+            await self._changed.wait()
+        self._raise_end()
+
+    @property
+    def _settled(self) -> bool:
+        """Whether the server does what is wanted now, and has said so."""
+        peer = self._peer
+        return peer is not None and peer.confirmed and peer.on is (self.wanted_until > trio.current_time())
+
+    async def select(self, stream: str) -> None:
+        """Have the server send another of its streams; return when it has confirmed it.
+
+        Of several at once the last one counts, and all return with it. Cancelled, the stream changes all the same.
+        Raises :class:`VideoStalled` when the server does not confirm it.
+        """
+        self._raise_end()
+        selection = self.selection = Selection(stream)
+        self.stream = stream
+        self._wake()
+        await trio.lowlevel.checkpoint()
+        while self.selection is not None and self._failure is None:
+            await self._changed.wait()
+        self._raise_end()
+        if selection.refused:
+            raise VideoStalled(
+                f"The server did not switch to its stream {stream!r}.",
+                hint="Look at the server's log: the pipeline of that stream may not start.",
+                step="select",
+            )
+
+    def neighbour(self, step: int) -> str:
+        """The stream ``step`` places down the server's list, which begins with the best
+        (server/internal/capture/streamselector.go). Raises :class:`InvalidInput` where there is none."""
+        state = self._state.value
+        now = self.selection.stream if self.selection is not None else state.stream
+        place = state.streams.index(now) + step if now in state.streams else -1
+        if not 0 <= place < len(state.streams):
+            which, known = "lower" if step > 0 else "higher", ", ".join(map(repr, state.streams)) or "none"
+            raise InvalidInput(f"The server has no stream {which} than {now!r}; it has {known}.")
+        return state.streams[place]
+
+    # -- the current peer, and the end
+
+    def plug(self, peer: PeerSwitch) -> None:
+        """This peer carries the wishes out from now on."""
+        self._peer = peer
+        self.note_change()
+
+    def unplug(self, peer: PeerSwitch) -> None:
+        """It does so no more."""
+        if self._peer is peer:
+            self.note_switch(on=False)
+            self._peer = None
+            self.note_change()
+
+    def note_switch(self, *, on: bool) -> None:
+        """The peer is about to tell the server to switch the video on or off."""
+        now = trio.current_time()
+        if on and self._on_since is None:
+            self._on_since = now
+            self.pictures_on_demand += self.rests
+        elif not on and self._on_since is not None:
+            self._seconds_on += now - self._on_since
+            self._on_since = None
+        for scope in self._patient:
+            self._set_patience(scope)
+
+    def note_selected(self, selection: Selection, *, refused: bool = False) -> None:
+        """The server has confirmed a selection, or let the time for it pass."""
+        selection.refused = refused
+        if self.selection is selection:
+            self.selection = None
+            if refused:
+                self.stream = self._state.value.stream
+        self.note_change()
+
+    def note_change(self) -> None:
+        """The server has answered, or a peer came or went: whoever waits for that looks again."""
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def fail(self, failure: Callable[[], NekoError]) -> None:
+        """End every wait, now and later, with a fresh ``failure()``. The first failure stays."""
+        if self._failure is None:
+            self._failure = failure
+            self.note_change()
+
+    def _raise_end(self) -> None:
+        if self._failure is not None:
+            raise self._failure()
