@@ -28,7 +28,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class FrameContext:
-    """What the session knows about the picture that is being decoded."""
+    """What the session knew when the picture's last packet had come."""
 
     session: object
     """Stands for the session, compared by identity. Not the session itself: a frame must not keep it alive."""
@@ -87,11 +87,12 @@ class Frame:
     """One decoded picture of the desktop. Immutable; any thread; outlives its session. Compared by identity."""
 
     number: int
-    """Counts the session's decoded frames, upwards from 1, those that nobody saw included. Never restarts."""
+    """Counts the session's complete frames, upwards from 1, those included that nobody looked at and that were never
+    decoded. Never restarts."""
     arrived: float
     """When its last packet arrived, in seconds of ``time.perf_counter``."""
     context: FrameContext
-    """What the session knew when this was decoded; its parts are ``epoch``, ``screen_size`` and ``stream``."""
+    """What the session knew when it arrived; its parts are ``epoch``, ``screen_size`` and ``stream``."""
     _picture: av.VideoFrame
     _steps: tuple[_Crop | _Scale, ...] = ()
 
@@ -106,7 +107,7 @@ class Frame:
 
     @property
     def screen_size(self) -> tuple[int, int]:
-        """(width, height) of the desktop in px when this was decoded: the coordinates of input, unlike ``size``."""
+        """(width, height) of the desktop in px when this arrived: the coordinates of input, unlike ``size``."""
         return self.context.screen_size
 
     @property

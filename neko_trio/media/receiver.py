@@ -3,7 +3,8 @@
 aiortc's own receiver waits for the next frame before it lets one go, shows pictures whose references are lost, asks for
 a lost packet once, and decodes into queues without a bound. Here its packets are taken before it sees them::
 
-    DTLS loop ── RTP ──▶ jitter buffer ── whole frames ──▶ decoder's thread ── Frame ──▶ FrameSlot
+    DTLS loop ── RTP ──▶ jitter buffer ── whole frames ──▶ picture group ──▶ decoder's thread ── Frame ──▶ FrameSlot
+                              │                                  └──────── look, rest ◀───────────────────────┘
                               └─ feedback task ── NACK, receiver report ──▶ server
 """
 
@@ -25,6 +26,7 @@ from neko_trio.media.decoder import Decoder
 from neko_trio.media.depayload import BadPayload, video_format
 from neko_trio.media.frames import Frame, FrameContext
 from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
+from neko_trio.media.picture_group import NumberedFrame
 from neko_trio.media.reception import Reception
 from neko_trio.media.video_statistics import VideoStatistics
 
@@ -44,8 +46,8 @@ class VideoReceiver:
         frame_context: Callable[[], FrameContext],
         on_keyframe_needed: Callable[[], object],
     ) -> None:
-        """``codec`` is the SDP name. ``new_number`` and ``frame_context`` are called on the decoder's thread,
-        ``on_keyframe_needed`` on the asyncio thread: toggle the video, Neko ignores PLI.
+        """``codec`` is the SDP name. ``new_number`` and ``frame_context`` are called when an encoded frame is complete;
+        ``on_keyframe_needed`` asks to toggle the video: Neko ignores PLI.
 
         Raises :class:`~neko_trio.errors.UnsupportedCodec`.
         """
@@ -55,7 +57,7 @@ class VideoReceiver:
         self._on_keyframe_needed = on_keyframe_needed
         self._buffer = JitterBuffer(self._format)
         self._reception = Reception()
-        self._decoder = Decoder(self._format, self._deliver)
+        self._decoder = Decoder(self._format, self._deliver, self._on_undecodable)
         self._receiver: RTCRtpReceiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._feedback: asyncio.Task[None] | None = None
@@ -67,7 +69,7 @@ class VideoReceiver:
         self._packets = self._bytes = self._malformed = self._reports = 0
 
     def attach(self, rtp_receiver: RTCRtpReceiver) -> None:
-        """Take the packets of ``rtp_receiver`` from now on; start the decoder's thread. Once.
+        """Take the packets of ``rtp_receiver`` from now on; be the slot's source. Once.
 
         After ``setRemoteDescription``, which makes the receiver, and before the first packet.
         """
@@ -75,6 +77,7 @@ class VideoReceiver:
             raise RuntimeError("a VideoReceiver is attached once")
         self._receiver, self._loop = rtp_receiver, asyncio.get_running_loop()
         self._decoder.start()
+        self._slot.plug(self._decoder)
         self._feedback = self._loop.create_task(self._send_feedback(rtp_receiver), name="neko-trio-video-feedback")
         aiortc_private.take_packets(rtp_receiver, self._on_packet)
         aiortc_private.observe_rtcp(rtp_receiver, self._on_rtcp)
@@ -98,6 +101,8 @@ class VideoReceiver:
             keyframes_received=counts.keyframes_received,
             frames_skipped=counts.frames_skipped,
             frames_decoded=decoder.frames_decoded,
+            frames_undecoded=decoder.frames_undecoded,
+            frames_waiting=decoder.frames_waiting,
             frames_dropped=decoder.frames_dropped,
             decode_errors=decoder.decode_errors,
             decode_seconds=decoder.decode_seconds,
@@ -106,6 +111,7 @@ class VideoReceiver:
     def stop(self) -> None:
         """Let go of everything that does not need the loop: for when it is gone. Any thread; idempotent."""
         self._closed = True
+        self._slot.unplug(self._decoder)
         self._decoder.stop()
 
     async def aclose(self) -> None:
@@ -153,7 +159,7 @@ class VideoReceiver:
     def _follow_up(self, frames: list[EncodedFrame], now: float) -> None:
         """Do what the jitter buffer wants done after it has been told something."""
         for frame in frames:
-            if not self._decoder.submit(frame):
+            if not self._decoder.submit(NumberedFrame(self._new_number(), self._frame_context(), frame)):
                 self._buffer.keyframes.skipped(now)
         if self._buffer.keyframes.take(now):
             self._on_keyframe_needed()
@@ -169,10 +175,15 @@ class VideoReceiver:
         now = perf_counter()
         self._follow_up(self._buffer.handle_timer(now), now)
 
-    def _deliver(self, picture: av.VideoFrame, arrived: float) -> None:
-        frame = Frame(self._new_number(), arrived, self._frame_context(), picture)
+    def _on_undecodable(self) -> None:
+        if not self._closed:
+            self._buffer.keyframes.lost()
+            self._follow_up([], perf_counter())
+
+    def _deliver(self, frame: NumberedFrame, picture: av.VideoFrame) -> None:
+        """On the decoder's thread."""
         self._timeline.mark("first_frame")
-        self._slot.put(frame)
+        self._slot.put(Frame(frame.number, frame.encoded.arrived, frame.context, picture))
 
     # -- feedback
 

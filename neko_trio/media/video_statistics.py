@@ -38,6 +38,11 @@ class VideoStatistics:
     frames_skipped: int = 0
     """Complete encoded frames not decoded because a reference was lost, or because their packets made no picture."""
     frames_decoded: int = 0
+    """Frames turned into pictures."""
+    frames_undecoded: int = 0
+    """Encoded frames dropped because nobody looked before the next keyframe made them useless."""
+    frames_waiting: int = 0
+    """Encoded frames kept at this moment, for somebody who may look. No total."""
     frames_dropped: int = 0
     """Encoded frames dropped because the decoder was behind, or failed on one before."""
     decode_errors: int = 0

@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from itertools import count
 from typing import cast
 
@@ -63,12 +64,18 @@ class Transport:
 
 
 class Slot(FrameSlot):
-    """Tells a loop of each frame."""
+    """Tells a loop of each frame; can hold the decoder's thread at one."""
 
     loop: asyncio.AbstractEventLoop
     progress: asyncio.Event
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold = threading.Event()
+        self.hold.set()
+
     def put(self, frame: Frame) -> None:
+        assert self.hold.wait(30)
         super().put(frame)
         self.loop.call_soon_threadsafe(self.progress.set)
 
@@ -76,38 +83,33 @@ class Slot(FrameSlot):
 class Bench:
     """A receiver attached to a transport, the slot it fills, and what it asked for."""
 
-    def __init__(self, codec: str, slot: Slot) -> None:
+    def __init__(self, codec: str, slot: Slot, looking: bool) -> None:
+        self.looking = looking
         slot.loop, slot.progress = asyncio.get_running_loop(), asyncio.Event()
         self.slot, self.timeline, self.transport = slot, Timeline(), Transport()
         self.keyframes_needed, self.keyframe_needed = 0, asyncio.Event()
-        self.numbers = count(1)
-        self.hold = threading.Event()
-        self.hold.set()
+        self.numbers, self.hold = count(1), slot.hold
         self.receiver = VideoReceiver(
             codec,
             slot=slot,
             timeline=self.timeline,
             new_number=lambda: next(self.numbers),
-            frame_context=self._context,
+            frame_context=lambda: CONTEXT,
             on_keyframe_needed=self._keyframe_needed,
         )
         self.rtp = RTCRtpReceiver("video", cast(RTCDtlsTransport, self.transport))
         self.rtp._set_rtcp_ssrc(OUR_SSRC)
         self.receiver.attach(self.rtp)
 
-    def _context(self) -> FrameContext:
-        assert self.hold.wait(30)
-        return CONTEXT
-
     def _keyframe_needed(self) -> None:
         self.keyframes_needed += 1
         self.keyframe_needed.set()
 
     async def feed(self, packets: list[tuple[float, RtpPacket]]) -> None:
-        """As the transport does; the decoder is given time to keep up."""
+        """As the transport does; the decoder, if somebody looks, is given time to keep up."""
         for _, packet in packets:
             await self.rtp._handle_rtp_packet(packet, 0)
-            if packet.marker:
+            if packet.marker and self.looking:
                 await self.decoded()
 
     async def decoded(self) -> None:
@@ -124,12 +126,12 @@ class Bench:
 Scenario = Callable[[Bench], Awaitable[None]]
 
 
-async def play(codec: str, scenario: Scenario) -> Bench:
+async def play(codec: str, scenario: Scenario, *, looking: bool = True) -> Bench:
     """Run the scenario on a loop in a thread; nothing of the receiver is left afterwards."""
     slot = Slot()
 
     async def main() -> Bench:
-        bench = Bench(codec, slot)
+        bench = Bench(codec, slot, looking)
         try:
             await scenario(bench)
         finally:
@@ -139,7 +141,8 @@ async def play(codec: str, scenario: Scenario) -> Bench:
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("neko-trio-decode-")]
         return bench
 
-    return await trio.to_thread.run_sync(asyncio.run, main())
+    with slot.looking() if looking else nullcontext():
+        return await trio.to_thread.run_sync(asyncio.run, main())
 
 
 def is_nack(packet: AnyRtcpPacket) -> bool:
