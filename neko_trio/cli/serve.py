@@ -22,6 +22,9 @@ def serve(
     height: Annotated[int, Parameter(help="Height of the desktop in pixels.")] = 720,
     rate: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=120), help="Frames per second.")] = 25,
     codec: Literal["vp8", "h264"] = "vp8",
+    pre_encoded: Annotated[
+        bool, Parameter(negative="", help="Play every watcher the same two seconds, encoded beforehand.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Run the embedded Neko v3 server. Its passwords are random, and printed once it is ready.
@@ -34,7 +37,9 @@ def serve(
 
         from neko_trio.simulator import open_simulator
 
-        opened = open_simulator(port=port, host=host, size=(width, height), rate=rate, codec=codec)
+        opened = open_simulator(
+            port=port, host=host, size=(width, height), rate=rate, codec=codec, pre_encoded=pre_encoded
+        )
         async with AsyncExitStack() as stack:
             try:
                 simulator = await stack.enter_async_context(opened)

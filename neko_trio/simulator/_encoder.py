@@ -19,7 +19,7 @@ from av.video.frame import PictureType
 
 from neko_trio.simulator._picture import Picture
 
-__all__ = ["CODECS", "EncodedFrame", "Encoder"]
+__all__ = ["CODECS", "KEYFRAME_INTERVAL", "EncodedFrame", "Encoder", "even_size", "open_context"]
 
 KEYFRAME_INTERVAL = 25
 """Frames from one keyframe to the next, as the server's pipelines are configured."""
@@ -80,7 +80,7 @@ class Encoder:
         self._codec = codec
         self._draw, self._deliver, self._failed = draw, deliver, failed
         self._state = threading.Condition()
-        self._size, self._rate = _even(size), rate
+        self._size, self._rate = even_size(size), rate
         self._watchers = 0
         self._run_number = 0  # how often the last watcher left: one that comes at once still gets a new pipeline
         self._undelivered = 0
@@ -117,7 +117,7 @@ class Encoder:
         """Go on with another picture size (pixels) and rate (Hz), beginning with a keyframe, also when nothing
         changed: the real server rebuilds its pipelines on every ``screen/set``."""
         with self._state:
-            self._size, self._rate, self._keyframe_wanted = _even(size), rate, True
+            self._size, self._rate, self._keyframe_wanted = even_size(size), rate, True
             self._state.notify()
 
     def delivered(self) -> None:
@@ -151,7 +151,7 @@ class Encoder:
         """Run the pipeline from its first watcher to the end of its last, or until size or rate change."""
         with self._state:
             run = size, rate, _ = self._size, self._rate, self._run_number
-        context = _open(self._codec, size, rate)
+        context = open_context(self._codec, size, rate)
         duration = 90_000 // rate
         since_keyframe = KEYFRAME_INTERVAL  # begins with one
         number = 0
@@ -183,11 +183,13 @@ class Encoder:
         return self._ending or self._watchers == 0 or (self._size, self._rate, self._run_number) != run
 
 
-def _even(size: tuple[int, int]) -> tuple[int, int]:
+def even_size(size: tuple[int, int]) -> tuple[int, int]:
+    """``size`` with both sides rounded down to what 4:2:0 can have."""
     return max(size[0] & ~1, 2), max(size[1] & ~1, 2)
 
 
-def _open(codec: str, size: tuple[int, int], rate: int) -> VideoCodecContext:
+def open_context(codec: str, size: tuple[int, int], rate: int) -> VideoCodecContext:
+    """A coder as the pipelines use it: keyframes only where they are asked for, every frame out at once."""
     name, options = _OPTIONS[codec]
     context = CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)

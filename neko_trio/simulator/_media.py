@@ -15,11 +15,11 @@ import trio
 from neko_trio.media.bridge import Lease
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.simulator._desktop import Desktop, LockedDesktop
-from neko_trio.simulator._encoder import Encoder
 from neko_trio.simulator._ice import LOOPBACK
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
-from neko_trio.simulator._pipelines import Pipeline, Watch
+from neko_trio.simulator._pipelines import LivePipeline, Pipeline, Watch
+from neko_trio.simulator._recorded import RecordedPipeline
 
 __all__ = ["DesktopFailed", "PeerLimits", "SimulatorMedia", "SimulatorPeer", "open_media"]
 
@@ -151,12 +151,8 @@ class SimulatorMedia:
     def __init__(
         self,
         lease: Lease,
-        desktop: LockedDesktop,
         *,
-        size: tuple[int, int],
-        rate: int,
         codec: str,
-        streams: Sequence[str],
         addresses: Sequence[str],
         limits: PeerLimits,
     ) -> None:
@@ -166,16 +162,27 @@ class SimulatorMedia:
         self._failure: Exception | None = None
         self._peers: set[OfferingPeer] = set()  # asyncio thread
         self._pipelines: dict[str, Pipeline] = {}
+
+    async def open_pipelines(
+        self, desktop: LockedDesktop, *, size: tuple[int, int], rate: int, streams: Sequence[str], pre_encoded: bool
+    ) -> None:
+        """Make the streams, the first of the full size, the second of half of it, and so on."""
         for index, stream in enumerate(streams):
-            pipeline = self._pipelines[stream] = Pipeline(lease)
-            pipeline.encoder = Encoder(
-                f"video-{stream}",
-                codec=codec,
-                size=_scaled(size, index),
-                rate=rate,
-                draw=desktop.picture,
-                deliver=pipeline.deliver,
-                failed=self._failed,
+            scaled = _scaled(size, index)
+            self._pipelines[stream] = (
+                await RecordedPipeline.open(
+                    self._lease, codec=self._codec, size=scaled, rate=rate, draw=desktop.picture
+                )
+                if pre_encoded
+                else LivePipeline(
+                    self._lease,
+                    f"video-{stream}",
+                    codec=self._codec,
+                    size=scaled,
+                    rate=rate,
+                    draw=desktop.picture,
+                    failed=self._failed,
+                )
             )
 
     @property
@@ -186,12 +193,12 @@ class SimulatorMedia:
     @property
     def watchers(self) -> int:
         """How many peers watch now, all streams together."""
-        return sum(pipeline.encoder.watchers for pipeline in self._pipelines.values())
+        return sum(pipeline.watchers for pipeline in self._pipelines.values())
 
     @property
     def frames_total(self) -> int:
         """Frames encoded so far, all streams together."""
-        return sum(pipeline.encoder.frames_total for pipeline in self._pipelines.values())
+        return sum(pipeline.frames_total for pipeline in self._pipelines.values())
 
     async def new_peer(
         self, callbacks: PeerCallbacks, *, video_disabled: bool, stream: str, audio_disabled: bool
@@ -228,8 +235,7 @@ class SimulatorMedia:
     async def resize(self, size: tuple[int, int], rate: int) -> None:
         """Another screen size (pixels) and rate (Hz); running streams go on with a keyframe of that size."""
         for index, pipeline in enumerate(self._pipelines.values()):
-            pipeline.encoder.resize(_scaled(size, index), rate)
-        await trio.lowlevel.checkpoint()
+            await pipeline.resize(_scaled(size, index), rate)
 
     def _failed(self, error: Exception) -> None:
         """Encoder's thread."""
@@ -244,10 +250,10 @@ class SimulatorMedia:
 
     async def _close(self) -> None:
         for pipeline in self._pipelines.values():
-            pipeline.encoder.end()
+            pipeline.end()
         await self._lease.run(self._close_peers)
         for pipeline in self._pipelines.values():
-            await trio.to_thread.run_sync(pipeline.encoder.join, limiter=trio.CapacityLimiter(1))
+            await pipeline.join()
 
     async def _close_peers(self) -> None:
         for peer in list(self._peers):
@@ -265,28 +271,22 @@ async def open_media(
     streams: Sequence[str] = ("main",),
     addresses: Sequence[str] = LOOPBACK,
     limits: PeerLimits | None = None,
+    pre_encoded: bool = False,
 ) -> AsyncIterator[SimulatorMedia]:
     """The simulator's media as long as the block lasts; then every peer is closed and every thread ended.
 
     ``lease`` is one of the simulator's asyncio thread. ``desktop`` is drawn at most ``rate`` times a second; give the
     `LockedDesktop` that input goes to as well. ``streams`` are pipelines of the full size, of half, a quarter, …, each
-    drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at.
+    drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at. ``pre_encoded``: draw
+    and encode a loop of two seconds before the block, and play that to every watcher.
 
     ``ValueError`` for an unknown codec. When ``desktop.render`` raises, the block is cancelled and `DesktopFailed`
     comes out, from that error.
     """
     locked = desktop if isinstance(desktop, LockedDesktop) else LockedDesktop(desktop)
-    media = SimulatorMedia(
-        lease,
-        locked,
-        size=size,
-        rate=rate,
-        codec=codec,
-        streams=streams,
-        addresses=addresses,
-        limits=limits or PeerLimits(),
-    )
+    media = SimulatorMedia(lease, codec=codec, addresses=addresses, limits=limits or PeerLimits())
     try:
+        await media.open_pipelines(locked, size=size, rate=rate, streams=streams, pre_encoded=pre_encoded)
         with media._scope:
             yield media
     finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket
@@ -17,7 +18,7 @@ from neko_trio.simulator._rtp_packets import payloader_for
 from neko_trio.simulator._rtp_sender import RtpSender
 from neko_trio.simulator._sdp import AUDIO_PAYLOAD_TYPE, PAYLOAD_TYPES
 
-__all__ = ["MediaSender"]
+__all__ = ["MediaSender", "Playback"]
 
 FRAMES_WAITING = 8
 """Frames that may wait for one peer; with more it goes on at the next keyframe."""
@@ -116,3 +117,31 @@ class MediaSender:
                 await send_srtp(self._dtls, packet)
         except ConnectionError:
             return  # the connection is going down, and says so itself
+
+
+class Playback:
+    """One watcher's place in a loop of frames that were encoded beforehand."""
+
+    def __init__(self, play: Callable[[EncodedFrame], object]) -> None:
+        self._play = play
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, frames: Sequence[EncodedFrame], interval: float) -> None:
+        """Play from the start, the first frame now, the next ones every ``interval`` seconds, until ``stop``."""
+        self.stop()
+        self._frames, self._interval, self._at = frames, interval, 0
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time()
+        self._next()
+
+    def _next(self) -> None:
+        self._play(self._frames[self._at])
+        self._at = (self._at + 1) % len(self._frames)
+        self._due = max(self._due + self._interval, self._loop.time())
+        self._timer = self._loop.call_at(self._due, self._next)
+
+    def stop(self) -> None:
+        """Play no more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

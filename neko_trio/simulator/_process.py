@@ -32,20 +32,23 @@ class SimulatorProcess:
     username: str
     password: str = field(repr=False)
     admin_password: str = field(repr=False)
+    pid: int
+    """Its process id: what it costs can be read by that."""
 
 
 @asynccontextmanager
 async def open_simulator_process(
-    *, size: tuple[int, int] = (1280, 720), rate: int = 25, codec: str = "vp8"
+    *, size: tuple[int, int] = (1280, 720), rate: int = 25, codec: str = "vp8", pre_encoded: bool = False
 ) -> AsyncIterator[SimulatorProcess]:
     """Start ``neko-trio serve`` on a free loopback port; yield once it is ready; end it with the block.
 
-    Raises :class:`ServerUnreachable`, with what the process wrote to its standard error, when it ends before it is
-    ready. Cancelling ends the process too; it gets 2 s to leave by itself.
+    The parameters are those of :func:`open_simulator`. Raises :class:`ServerUnreachable`, with what the process wrote
+    to its standard error, when it ends before it is ready. Cancelling ends the process too; it gets 2 s to leave.
     """
     command = [
         *(sys.executable, "-m", "neko_trio", "serve", "--json", "--codec", codec, "--rate", str(rate)),
         *("--width", str(size[0]), "--height", str(size[1])),
+        *(("--pre-encoded",) if pre_encoded else ()),
     ]
     with tempfile.TemporaryFile() as said:  # a file, not a pipe: nobody reads it while the process runs
         # A session of its own: Ctrl-C in a terminal is for the client, which still has to say goodbye to this server.
@@ -54,7 +57,7 @@ async def open_simulator_process(
         )
         try:
             ready = await _first_line(process, said)
-            yield SimulatorProcess(**json.loads(ready))
+            yield SimulatorProcess(**json.loads(ready), pid=process.pid)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it is killed when its grace is over
                 await _end(process)

@@ -50,6 +50,7 @@ class MediaOptions:
     timings: Timings
     addresses: tuple[str, ...]
     """IP addresses at which peers are reached."""
+    pre_encoded: bool
 
 
 OpenMedia = Callable[[MediaOptions], AbstractAsyncContextManager[MediaServer]]
@@ -154,6 +155,7 @@ async def open_simulator(
     addresses: tuple[str, ...] | None = None,
     touch: bool = False,
     timings: Timings | None = None,
+    pre_encoded: bool = False,
     ssl_context: ssl.SSLContext | None = None,
     media: OpenMedia | None = None,
 ) -> AsyncGenerator[Simulator, None]:
@@ -164,7 +166,8 @@ async def open_simulator(
     Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
     `members`: fixed members instead of "any name, the password decides".  `settings`: fields of the room's settings.
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
-    `ssl_context` makes it https.
+    `ssl_context` makes it https.  `pre_encoded`: two seconds of the desktop are encoded beforehand, and every watcher
+    is played those, from a keyframe on: no encoder runs, for measuring clients; what is typed shows no effect.
 
     Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
     once: clients see `system/disconnect "connection shutdown"` where there is time for it.
@@ -185,6 +188,7 @@ async def open_simulator(
             streams=streams,
             timings=limits,
             addresses=_own_addresses(listeners) if addresses is None else addresses,
+            pre_encoded=pre_encoded,
         )
         open_media = _real_media if media is None else media
         async with open_media(options) as media_server, open_services() as services:
@@ -299,6 +303,7 @@ async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None
             streams=options.streams,
             addresses=options.addresses,
             limits=limits,
+            pre_encoded=options.pre_encoded,
         ) as server,
     ):
         yield server
