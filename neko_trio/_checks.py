@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from neko_trio.errors import ConnectionRejected, InvalidInput, NotAllowed
@@ -39,6 +40,7 @@ def checked_options(
     audio: bool,
     stream: str | None,
     ice: IceOptions | None,
+    ssl_context: ssl.SSLContext | None = None,
     reconnect: object,
     connect_timeout: float,
     close_timeout: float,
@@ -60,10 +62,13 @@ def checked_options(
             raise InvalidInput(f"{name}={seconds!r} must be a positive number of seconds.")
     if not 0 <= linger < math.inf:
         raise InvalidInput(f"linger={linger!r} must be a number of seconds, 0 or more.")
+    ice = ice or IceOptions()
+    if ice.ssl_context is None:
+        ice = replace(ice, ssl_context=ssl_context)
     return Options(
         video=cast("VideoMode", video),
         stream=stream,
-        ice=ice or IceOptions(),
+        ice=ice,
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
         linger=linger,

@@ -200,6 +200,7 @@ def _setup(
         ice_servers=provide.ice_servers,
         ice=options.ice,
         server_address=address[0] if address else None,
+        ice_servers_malformed=provide.skipped_ice_servers,
         timeline=timeline,
         slot=ports.slot,
         new_number=ports.new_number,

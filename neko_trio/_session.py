@@ -172,7 +172,8 @@ async def open_session(
       audio: must be false in this version.
       stream: id of the video stream (``session.state.streams``); ``None`` is the server's default.
       ice: how ICE goes about it, see :class:`IceOptions`.
-      ssl_context: for a CA of your own or a client certificate; by default certificates are verified as usual.
+      ssl_context: for a CA of your own or a client certificate; by default certificates are verified as usual. TURN and
+        STUN servers over TLS are verified with it, too, unless ``ice`` has one for them.
       media: where peer connections come from; ``None`` is aiortc.
       reconnect: must be ``None`` in this version.
       connect_timeout: seconds until the peer must be connected. 9, because the server gives up at 10.
@@ -198,6 +199,7 @@ async def open_session(
         audio=audio,
         stream=stream,
         ice=ice,
+        ssl_context=ssl_context,
         reconnect=reconnect,
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,

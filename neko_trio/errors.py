@@ -214,7 +214,8 @@ class ServerUnreachable(NetworkError):
 
 
 class IceFailed(NetworkError):
-    """No candidate pair worked. ``local`` and ``remote`` list the candidates as text."""
+    """No candidate pair worked. ``local`` and ``remote`` list the candidates as text, ``pairs`` what became of each pair
+    that was tried."""
 
     def __init__(
         self,
@@ -222,12 +223,14 @@ class IceFailed(NetworkError):
         *,
         local: tuple[str, ...] = (),
         remote: tuple[str, ...] = (),
+        pairs: tuple[str, ...] = (),
         hint: str | None = None,
         step: str | None = None,
     ):
         super().__init__(message, hint=hint, step=step)
         self.local = local
         self.remote = remote
+        self.pairs = pairs
 
 
 class ConnectTimeout(NetworkError, TimeoutError):

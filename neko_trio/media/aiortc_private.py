@@ -30,10 +30,13 @@ __all__ = [
     "DtlsCarrier",
     "IceAgentBase",
     "PairState",
+    "RelayOverTcp",
+    "RelayOverUdp",
     "StunMessage",
     "StunProtocol",
     "TransactionBase",
     "abandon_relay",
+    "allocate_relay",
     "be_dtls_client",
     "be_dtls_server",
     "hear_rtcp",
@@ -41,7 +44,6 @@ __all__ = [
     "install_ice",
     "network_host",
     "observe_rtcp",
-    "relayed_candidate",
     "require",
     "rtcp_ssrc",
     "send_nack",
@@ -71,7 +73,7 @@ StunProtocol = _ice.StunProtocol
 StunMessage = _stun.Message
 TransactionBase = _stun.Transaction
 
-require(_ice, "get_host_addresses", "relayed_candidate", "ICE_COMPLETED", "ICE_FAILED")
+require(_ice, "get_host_addresses", "ICE_COMPLETED", "ICE_FAILED")
 require(CandidatePair, "State", "local_candidate", "remote_addr")
 require(StunProtocol, "request", "send_stun", "datagram_received", "connection_made", "close")
 require(TransactionBase, "response_received", "run")
@@ -256,38 +258,47 @@ def network_host(candidate: aioice.Candidate) -> str:
 
 # -- aioice: relays -----------------------------------------------------------------------------------------------
 
-require(_turn.TurnTransport, "close", "_close")
+require(_turn.TurnTransport, "close", "_close", "_connect")
 require(
     _turn.TurnTransport(cast(Any, None)),  # its constructor only keeps what it is given
     "_TurnTransport__close_task",
     "_TurnTransport__send_tasks",
 )
+require(_turn.TurnClientUdpProtocol, "_send", "_TurnClientMixin__add_authentication")
+require(_turn.TurnClientTcpProtocol, "_send", "_padded", "_TurnClientMixin__add_authentication")
 
 
-async def relayed_candidate(
-    factory: Callable[[], StunProtocol],
-    *,
-    server: tuple[str, int],
-    username: str | None,
-    password: str | None,
-    tls: Any,
-    transport: str,
-    hide_related_address: bool,
-) -> tuple[aioice.Candidate, StunProtocol]:
-    """Allocate a relay at a TURN server given by its address; ``tls`` is an ``ssl.SSLContext`` or ``False``.
+class RelayOverUdp(_turn.TurnClientUdpProtocol):
+    """aioice's TURN client over UDP."""
 
-    Raises ``OSError``, ``aioice.stun.TransactionError`` or ``ValueError``. Cancelled, the socket is closed.
+    def authenticate(self, request: StunMessage) -> None:
+        """Sign a request with the long-term credential, once the server has said what for."""
+        if self.integrity_key is not None:
+            self._TurnClientMixin__add_authentication(request)  # type: ignore[attr-defined]
+
+
+class RelayOverTcp(_turn.TurnClientTcpProtocol):
+    """aioice's TURN client over TCP or TLS, which may be told how to write."""
+
+    def authenticate(self, request: StunMessage) -> None:
+        """See :meth:`RelayOverUdp.authenticate`."""
+        if self.integrity_key is not None:
+            self._TurnClientMixin__add_authentication(request)  # type: ignore[attr-defined]
+
+    def write(self, data: bytes) -> None:
+        """Send a message that is padded as the stream needs it."""
+        self.transport.write(data)
+
+    def _send(self, data: bytes) -> None:
+        self.write(self._padded(data))
+
+
+async def allocate_relay(client: RelayOverUdp | RelayOverTcp, protocol: StunProtocol) -> None:
+    """Allocate a relay over a connected client and make ``protocol`` use it.
+
+    Raises ``OSError`` or ``aioice.stun.TransactionError``; the connection is the caller's to close then.
     """
-    return await _ice.relayed_candidate(
-        component=1,
-        hide_related_address=hide_related_address,
-        protocol_factory=factory,
-        turn_server=server,
-        turn_username=username,
-        turn_password=password,
-        turn_ssl=tls,
-        turn_transport=transport,
-    )
+    await _turn.TurnTransport(client)._connect(protocol)
 
 
 def abandon_relay(protocol: StunProtocol) -> None:

@@ -3,6 +3,7 @@
 What it does otherwise than aioice, each in one method:
 
 ``gather_candidates``  returns with the host candidates (:mod:`neko_trio.media.ice_candidates`).
+``pair_remote``        dials TCP candidates (:mod:`neko_trio.media.ice_tcp`); each connection is one pair.
 ``connect``            waits for ``start_checks()``, then for events; ends with a report instead of never.
 ``check_incoming``     answers a check with a check even when one is in flight: pion nominates on such a request,
                        otherwise only at its next 200 ms tick (pion/ice selection.go).
@@ -17,19 +18,27 @@ import asyncio
 from collections.abc import Callable
 
 import aioice
+from aioice import stun
 
 from neko_trio.media.aiortc_private import CandidatePair, PairState, StunMessage, StunProtocol, network_host
 from neko_trio.media.ice_candidates import REMOTE_LIMIT, CandidateAgent
+from neko_trio.media.ice_tasks import in_words
+from neko_trio.media.ice_tcp import Dials
 from neko_trio.media.stun_protocol import AgentSocket
 
 ICE_LIMIT = 8.0
 """Seconds from ``start_checks()`` until the checks have failed: below the session's 9 and the server's 10."""
 CONFLICT_LIMIT = 0.3
 """Seconds that a server may go on claiming the controlling role; pion resolves the conflict in one round trip."""
+UNANSWERED_LIMIT = 0.5
+"""Seconds without any answer after which the server may be one that ignores a check in its own role, and cannot check
+us because we are behind NAT, or have come by TCP: it gets its role back."""
 HEAD_START = 0.1
-"""Seconds that direct pairs are checked before relayed ones, because the first success is nominated."""
+"""Seconds that direct UDP pairs are checked before relayed ones and TCP, because the first success is nominated."""
 SHORT_HEAD_START = 0.025
-"""The same while there is no direct pair yet: one may come."""
+"""The same while there is no direct UDP pair yet: one may come."""
+GUESS_AFTER = 0.05
+"""Seconds after which the WebSocket's address is tried with the ports of the server's candidates."""
 OTHER_ADDRESSES_AFTER = 0.15
 """Seconds after which addresses not routed to the server are offered as well."""
 UNREAD_LIMIT = 8192
@@ -59,12 +68,17 @@ class IceAgent(CandidateAgent):
         self._checks_since = 0.0
         self._conflict_since: float | None = None
         self._conflicts = 0
+        self.dials = Dials(self.tasks, lambda: AgentSocket(self), self._dialled)
         self.on_connect: Callable[[asyncio.Task[object]], None] | None = None
         """Told which task calls ``connect()``: aiortc's, which goes on to DTLS and of which it keeps no reference."""
         self.failure: str | None = None
-        """Why the checks failed, once they have."""
+        """Why the checks failed, once they have, or why what was nominated carries no more."""
         self.role_given_back = False
         """Whether the server would not give up the controlling role."""
+        self.refusals: dict[tuple[str, int], str] = {}
+        """The error with which a remote address last answered one of our checks."""
+        self.heard: set[tuple[str, int]] = set()
+        """Remote addresses that checks came from."""
         self.checks_received = 0
         self.packets_received = self.bytes_received = self.packets_sent = self.bytes_sent = 0
         self.packets_dropped = 0
@@ -79,13 +93,17 @@ class IceAgent(CandidateAgent):
         self._started.set()
         self.tell_candidates()
         if not self.closing:
-            self._later("limit", ICE_LIMIT, self._give_up)
-            if not self._relay_only:
-                self._later("others", OTHER_ADDRESSES_AFTER, self.offer_others)
+            self.tasks.later("limit", ICE_LIMIT, self._give_up)
+            self.tasks.later("guess", GUESS_AFTER, self.guess_remotes)
+            if not self.relay_only:
+                self.tasks.later("others", OTHER_ADDRESSES_AFTER, self.offer_others)
 
     def pair_remote(self, candidate: aioice.Candidate) -> None:
         """Pair a remote candidate with the local ones, and check what is new at once."""
-        super().pair_remote(candidate)
+        if candidate.transport.lower() == "tcp":
+            self.dials.add(candidate)
+        else:
+            super().pair_remote(candidate)
         if self.checking:
             self._check_untried()
 
@@ -105,9 +123,12 @@ class IceAgent(CandidateAgent):
         self.sort_check_list()
         self.begin_checking()
         self._check_untried()
+        if self.ice_controlling and not self.remote_is_lite:
+            self.tasks.later("unanswered", UNANSWERED_LIMIT, self._unanswered)
         self._progress()
         nominated = await self.wait_checks()
-        self._drop_timers()
+        self.tasks.drop_timers()
+        self.dials.stop()
         for pair in self.check_list:
             if pair.task is not None:
                 pair.task.cancel()
@@ -117,22 +138,33 @@ class IceAgent(CandidateAgent):
         self.start_consent()
 
     def _check_untried(self) -> None:
-        """Start every check that is due, direct paths first."""
+        """Start every check that is due, direct UDP first; TCP is dialled when that has had its time."""
         if self.check_list_done:
             return
         direct = any(not self._second_choice(pair) for pair in self.check_list)
-        due = self._checks_since + (HEAD_START if direct else SHORT_HEAD_START)
-        wait = due - self._now()
+        wait = self._checks_since + (HEAD_START if direct else SHORT_HEAD_START) - self._now()
         for pair in list(self.check_list):
             if pair.state not in _UNTRIED or pair.task is not None:
                 continue
             if wait > 0 and self._second_choice(pair):
-                self._later("second", wait, self._check_untried)
+                self.tasks.later("second", wait, self._check_untried)
             else:
                 self.check_start_task(pair)
+        if self.dials.waiting and wait > 0 and direct:
+            self.tasks.later("second", wait, self._check_untried)
+        else:
+            self.dials.start()
 
     def _second_choice(self, pair: CandidatePair) -> bool:
-        return not self._relay_only and pair.local_candidate.type == "relay"
+        local = pair.local_candidate
+        return not self.relay_only and (local.type == "relay" or local.transport == "tcp")
+
+    def _dialled(self, socket: AgentSocket, remote: aioice.Candidate) -> None:
+        self.sockets.append(socket)
+        pair = CandidatePair(socket, remote)
+        self.check_list.append(pair)
+        self.sort_check_list()
+        self._check_untried()
 
     def check_state(self, pair: CandidatePair, state: PairState) -> None:
         """Note a pair's new state."""
@@ -144,8 +176,12 @@ class IceAgent(CandidateAgent):
         """Handle an authentic check of the server; answer it with one of ours (RFC 8445 §7.3.1.4)."""
         if len(self.known_remotes) >= REMOTE_LIMIT and not self._knows(addr):
             return
+        self.heard.add(addr)
         before = {id(pair): pair.state for pair in self.check_list}
-        super().check_incoming(message, addr, protocol)
+        if protocol.local_candidate.transport == "tcp":
+            self._check_over_tcp(message, protocol)
+        else:
+            super().check_incoming(message, addr, protocol)
         if self.nominated_pair is not None or "USE-CANDIDATE" in message.attributes:
             return
         for pair in self.check_list:
@@ -155,6 +191,21 @@ class IceAgent(CandidateAgent):
                     protocol.repeat_to(addr)  # perhaps ours was lost before the server's packet opened the way
                 elif state is PairState.SUCCEEDED and not self.ice_controlling:
                     self._ping(pair)  # the server nominates on a request after its own check has succeeded
+
+    def _check_over_tcp(self, message: StunMessage, protocol: StunProtocol) -> None:
+        """As aioice does over UDP, but a connection is one pair, whatever else has the same address and port."""
+        for pair in self.check_list:
+            if pair.protocol is not protocol:
+                continue
+            if pair.state in (PairState.FROZEN, PairState.FAILED, PairState.WAITING):
+                self.check_state(pair, PairState.WAITING)
+                self.check_start_task(pair)
+            if "USE-CANDIDATE" in message.attributes and not self.ice_controlling:
+                pair.remote_nominated = True
+                if pair.state is PairState.SUCCEEDED:
+                    pair.nominated = True
+                    self.check_complete(pair)
+            return
 
     def _knows(self, addr: tuple[str, int]) -> bool:
         return any((network_host(remote), remote.port) == addr for remote in self.known_remotes)
@@ -166,9 +217,32 @@ class IceAgent(CandidateAgent):
         request.add_message_integrity(self.remote_password.encode())
         pair.protocol.send_stun(request, pair.remote_addr)
 
+    def note_refusal(self, addr: tuple[str, int], error: stun.TransactionFailed) -> None:
+        """Keep how an address refused a request of ours; a role conflict is none."""
+        if error.response.error_code != 487 and self._knows(addr):
+            self.refusals[addr] = in_words(error)
+
+    def protocol_lost(self, protocol: StunProtocol) -> None:
+        """A connection, or a relay's, has gone: what it carried fails at once."""
+        super().protocol_lost(protocol)
+        if self.closing:
+            return
+        carrying = self.nominated_pair
+        if carrying is not None and carrying.protocol is protocol:
+            self.failure = f"the {'relay' if carrying.local_candidate.type == 'relay' else 'TCP'} connection was lost"
+            return
+        for pair in list(self.check_list):
+            if pair.protocol is protocol and pair.state is not PairState.FAILED:
+                if pair.task is not None:
+                    pair.task.cancel()
+                self.refusals[pair.remote_addr] = "the connection was closed"
+                self.check_state(pair, PairState.FAILED)
+                self.check_complete(pair)
+
     def may_fail(self) -> bool:
         """Whether nothing more can come that would form a pair."""
-        return self._servers_complete and not self._tasks and "others" not in self._timers
+        due = self.tasks.is_due("others", "guess", "second")
+        return self._servers_complete and not self.tasks and not due
 
     def _give_up(self) -> None:
         if not self.check_list_done:
@@ -197,7 +271,7 @@ class IceAgent(CandidateAgent):
             now = self._now()
             if self._conflict_since is None:
                 self._conflict_since = now
-                self._later("conflict", CONFLICT_LIMIT, self._conflict_due)
+                self.tasks.later("conflict", CONFLICT_LIMIT, self._conflict_due)
             elif now - self._conflict_since > CONFLICT_LIMIT:
                 self._give_role_back()
 
@@ -205,8 +279,12 @@ class IceAgent(CandidateAgent):
         if self._conflicts > 1 and self.nominated_pair is None:
             self._give_role_back()
 
+    def _unanswered(self) -> None:
+        if self.role_unsettled:
+            self._give_role_back()
+
     def _give_role_back(self) -> None:
-        """The server goes on claiming the controlling role: it does not resolve conflicts, and answers no check."""
+        """The server does not resolve role conflicts, it ignores them, as pion/ice did before 4.0.11 (July 2025)."""
         self.role_given_back = True
         self.tie_breaker = 0
         self.switch_role(ice_controlling=False)
@@ -240,3 +318,7 @@ class IceAgent(CandidateAgent):
         self.begin_closing()
         self._started.set()
         await super().close()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Where local candidates come from: addresses of this machine, STUN servers, TURN servers.
+"""Where local candidates come from: addresses of this machine and STUN servers (:mod:`ice_relay` has TURN's).
 
 Plain functions for the ICE agent, on the asyncio thread. None resolves a name: only addresses get here.
 """
@@ -16,11 +16,13 @@ from socket import AF_INET, AF_INET6, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET, socket
 from aioice import Candidate, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 
-from neko_trio.media.aiortc_private import StunMessage, StunProtocol, host_addresses, relayed_candidate
+from neko_trio.media.aiortc_private import StunMessage, StunProtocol, host_addresses
 from neko_trio.protocol.ice_servers import IceUrl
 
 RECEIVE_BUFFER = 1 << 20
 """Bytes. A keyframe of a 1080p page of text is a burst of 404 packets; aioice's 256 KiB loses most of it."""
+TLS_GOODBYE = 0.2
+"""Seconds that a TLS server has to answer our goodbye."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +35,7 @@ class IceServerAddress:
     username: str | None = field(default=None, repr=False)
     credential: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
-    """Context for ``turns:``; it knows the server's name."""
-
-
-class NamedTls(ssl.SSLContext):
-    """A client's TLS context that checks the certificate for ``name``, whatever address is dialled."""
-
-    name: str
-
-    @classmethod
-    def open(cls, name: str) -> NamedTls:
-        """A context with the system's authorities. Reads files: call it in a worker thread."""
-        context = cls(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_default_certs()
-        context.name = name
-        return context
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        """As the base class does, for ``name``: asyncio gives the address here."""
-        return super().wrap_bio(incoming, outgoing, server_side, self.name, session)
+    """What ``turns:`` and ``stuns:`` verify certificates with; always for the name in the URL."""
 
 
 def is_address(host: str) -> bool:
@@ -127,20 +104,61 @@ async def bind_socket(address: str, factory: Callable[[], StunProtocol]) -> Stun
 
 
 def can_ask(candidate: Candidate, server: IceServerAddress) -> bool:
-    """Whether a STUN server can be asked from this host candidate: IPv4, and both on loopback or neither."""
-    if ":" in candidate.host or ":" in server.address:
+    """Whether a STUN server can be asked from this host candidate: the same family, and both on loopback or neither."""
+    if (":" in candidate.host) != (":" in server.address):
         return False
     return is_loopback(server.address) or not is_loopback(candidate.host)
 
 
 async def reflexive_candidate(protocol: StunProtocol, server: IceServerAddress) -> Candidate:
     """Ask a STUN server how it sees this socket. Raises aioice's ``TransactionError`` or :class:`ValueError`."""
-    request = StunMessage(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
-    response, _ = await protocol.request(request, (server.address, server.url.port))
+    response, _ = await protocol.request(_binding_request(), (server.address, server.url.port))
+    return _reflexive(protocol.local_candidate, *_mapped(response))
+
+
+async def reflexive_host(server: IceServerAddress) -> str:
+    """Ask a STUN server, over TLS, which address it sees this machine at (RFC 7064, RFC 8489 §6.2.3).
+
+    The port it sees is the TLS connection's: it says nothing of a UDP socket's. Raises :class:`OSError` (a certificate
+    that is not trusted, too) or :class:`ValueError`. Cancelled, nothing stays open.
+    """
+    reader, writer = await asyncio.open_connection(
+        server.address,
+        server.url.port,
+        ssl=server.tls or True,
+        server_hostname=server.url.host,
+        ssl_shutdown_timeout=TLS_GOODBYE,
+    )
+    try:
+        writer.write(bytes(_binding_request()))
+        head = await reader.readexactly(20)
+        answer = head + await reader.readexactly(int.from_bytes(head[2:4], "big"))
+        return _mapped(stun.parse_message(answer))[0]
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionError("the STUN server closed the connection") from error
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def with_port_kept(base: Candidate, host: str) -> Candidate:
+    """How a server sees a socket behind a NAT that keeps ports (RFC 4787 §4.2.1), as most do while they can."""
+    return _reflexive(base, host, base.port)
+
+
+def _binding_request() -> StunMessage:
+    return StunMessage(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+
+
+def _mapped(response: StunMessage) -> tuple[str, int]:
     if "XOR-MAPPED-ADDRESS" not in response.attributes:
         raise ValueError("the STUN server's answer holds no address")
     host, port = response.attributes["XOR-MAPPED-ADDRESS"]
-    base = protocol.local_candidate
+    return host, port
+
+
+def _reflexive(base: Candidate, host: str, port: int) -> Candidate:
     return Candidate(
         foundation=candidate_foundation("srflx", "udp", base.host),
         component=1,
@@ -151,22 +169,4 @@ async def reflexive_candidate(protocol: StunProtocol, server: IceServerAddress) 
         type="srflx",
         related_address=base.host,
         related_port=base.port,
-    )
-
-
-async def relay(
-    server: IceServerAddress, factory: Callable[[], StunProtocol], *, hide_related_address: bool
-) -> tuple[Candidate, StunProtocol]:
-    """Allocate a relay at a TURN server, over UDP, TCP or TLS.
-
-    Raises ``OSError``, aioice's ``TransactionError`` or ``ValueError``. Cancelled, nothing stays open.
-    """
-    return await relayed_candidate(
-        factory,
-        server=(server.address, server.url.port),
-        username=server.username,
-        password=server.credential,
-        tls=server.tls or False,
-        transport=server.url.transport,
-        hide_related_address=hide_related_address,
     )

@@ -9,7 +9,6 @@ from time import perf_counter
 
 import outcome
 import trio
-from aioice import Candidate as IceCandidate
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
 from neko_trio.errors import (
@@ -17,13 +16,11 @@ from neko_trio.errors import (
     MediaThreadLost,
     NekoError,
     ProtocolViolation,
-    ServerUnreachable,
     SessionClosed,
     SessionLost,
 )
 from neko_trio.media.depayload import FORMATS, unsupported
-from neko_trio.media.ice_gathering import is_address
-from neko_trio.media.ice_servers import IceServerUrl, resolve_host, server_urls
+from neko_trio.media.ice_feed import IceFeed
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.media.offer_check import check_offer
 from neko_trio.media.peer_api import PeerSetup, PeerStatistics
@@ -40,13 +37,6 @@ NEWS_LIMIT = 1024
 """Events that may wait for trio: some dozens in a peer's life."""
 DATA_LIMIT = 4096
 """Data-channel messages that may wait for trio, beyond which the newest are dropped."""
-NAME_LIMIT = 16
-"""Candidates with a name instead of an address that are looked up."""
-NAME_WAIT = 5.0
-"""Seconds that looking up one name may take."""
-REPORT_LIMIT = 8
-"""Lines of each kind in an error's text."""
-
 _AIORTC_ERRORS = (InternalError, InvalidAccessError, InvalidStateError, OperationError)
 # what aiortc's parser raises for text that passed ours; RuntimeError: a StopIteration inside a coroutine
 _BAD_SDP = (*_AIORTC_ERRORS, ValueError, LookupError, AttributeError, AssertionError, TypeError, RuntimeError)
@@ -68,9 +58,8 @@ async def open_peer_connection(setup: PeerSetup) -> AsyncIterator[PeerConnection
     try:
         await peer._open()
         async with trio.open_nursery() as nursery:
-            peer._nursery = nursery
             nursery.start_soon(peer._watch_thread)
-            nursery.start_soon(peer._resolve_servers)
+            peer._begin(nursery)
             try:
                 yield peer
             except BaseException as error:  # noqa: BLE001, ASYNC103  # raised again below, by body.unwrap()
@@ -94,30 +83,26 @@ class PeerConnection:
         self._news: Mailbox[Callable[[], None]] = Mailbox(lambda call: call(), NEWS_LIMIT)
         self._data: Mailbox[bytes] = Mailbox(setup.on_data, DATA_LIMIT)
         self._remote: ReceivingPeer | None = None
-        self._nursery: trio.Nursery | None = None
-        self._names = 0
+        self._feed: IceFeed
         self._connected, self._data_open, self._ended = trio.Event(), trio.Event(), trio.Event()
         self._is_connected = self._is_data_open = self._closed = False
         self._end: str | None = None
         self._lost: MediaThreadLost | None = None
-        servers = setup.ice_servers if setup.ice.servers is None else setup.ice.servers
-        self._servers = server_urls(servers)
 
     # -- making
 
     async def _open(self) -> None:
         codec = next((name for name in self._offer.video_codecs if name in FORMATS), None)
         self._remote = await self._lease.run(ReceivingPeer, self._setup, codec, self._make_news())
-        agent = self._remote.agent
-        for server in self._servers:
-            if server.address is not None:
-                self._lease.post(agent.add_server, server.address)
-        if all(server.address is not None for server in self._servers):
-            self._lease.post(agent.servers_complete)
+        self._timeline.mark("peer_created")
+
+    def _begin(self, nursery: trio.Nursery) -> None:
+        """Hand over what the offer has for the ICE agent."""
+        self._feed = IceFeed(self._setup, self._lease, self._peer.agent, nursery)
+        self._feed.start()
         for candidate in self._offer.candidates:
             with suppress(Malformed):  # written into the offer by whatever stands between us and pion
                 self._accept(parse_candidate(candidate))
-        self._timeline.mark("peer_created")
 
     def _make_news(self) -> News:
         def timed(method: Callable[[float], None]) -> Callable[[], object]:
@@ -132,28 +117,6 @@ class PeerConnection:
             data=self._data.put,
             keyframe_needed=lambda: self._news.put(self._setup.on_keyframe_needed),
         )
-
-    async def _resolve_servers(self) -> None:
-        """Look up the names of ICE servers, side by side, and hand over the addresses."""
-        named = [server for server in self._servers if server.address is None]
-        if not named:
-            return
-        async with trio.open_nursery() as nursery:
-            for server in named:
-                nursery.start_soon(self._resolve_server, server)
-        self._lease.post(self._peer.agent.servers_complete)
-
-    async def _resolve_server(self, server: IceServerUrl) -> None:
-        agent = self._peer.agent
-        try:
-            with trio.fail_after(NAME_WAIT):
-                address = await server.resolve()
-        except (ServerUnreachable, trio.TooSlowError):
-            self._lease.post(agent.note, f"{server.url}: the name has no address")
-        except OSError as error:  # the system's certificates cannot be read
-            self._lease.post(agent.note, f"{server.url}: {error}")
-        else:
-            self._lease.post(agent.add_server, address)
 
     async def _watch_thread(self) -> None:
         try:
@@ -217,26 +180,7 @@ class PeerConnection:
         await trio.lowlevel.checkpoint()
 
     def _accept(self, candidate: Candidate) -> None:
-        agent = self._peer.agent
-        if candidate.ufrag not in (None, self._offer.ice_ufrag):
-            self._lease.post(agent.ignore_remote)  # of another peer connection's offer
-        elif is_address(candidate.host):
-            self._lease.post(agent.accept_remote, _to_aioice(candidate, candidate.host))
-        elif self._nursery is not None and self._names < NAME_LIMIT:
-            self._names += 1
-            self._nursery.start_soon(self._resolve_candidate, candidate)
-        else:
-            self._lease.post(agent.ignore_remote)
-
-    async def _resolve_candidate(self, candidate: Candidate) -> None:
-        agent = self._peer.agent
-        try:
-            with trio.fail_after(NAME_WAIT):
-                address = await resolve_host(candidate.host)
-        except (ServerUnreachable, trio.TooSlowError):
-            self._lease.post(agent.ignore_remote)
-        else:
-            self._lease.post(agent.accept_remote, _to_aioice(candidate, address))
+        self._feed.accept(candidate, self._offer.ice_ufrag)
 
     async def renegotiate(self, sdp: str) -> str:
         """See :meth:`Peer.renegotiate`."""
@@ -307,21 +251,7 @@ class PeerConnection:
     def ice_failed(self, reason: str, *, step: str = "ice") -> IceFailed:
         """See :meth:`Peer.ice_failed`."""
         assert self._remote is not None
-        local, remote, pairs = self._remote.report()
-        errors = self._remote.agent.gathering_errors
-        text = f"No network path to the server's media was found: {reason}."
-        for title, lines in (("Pairs tried", pairs), ("Gathering", errors)):
-            if lines:
-                text += f" {title}: {'; '.join(lines[:REPORT_LIMIT])}."
-        if self._setup.ice.relay_only and not local:
-            hint = "Only relays are allowed: check the TURN servers in the server's configuration, and their password."
-        elif not remote:
-            hint = "The server offered no usable address: check its webrtc.nat1to1 and that UDP is not TCP only."
-        else:
-            hint = (
-                "Check that the server's UDP ports are published and that webrtc.nat1to1 is an address you can reach."
-            )
-        return IceFailed(text, local=local, remote=remote, hint=hint, step=step)
+        return self._remote.report().error(reason, step=step)
 
     # -- the data channel
 
@@ -357,18 +287,3 @@ class PeerConnection:
             await trio.lowlevel.checkpoint()
         if self._remote is not None and self._lost is not None:
             self._remote.abandon()
-
-
-def _to_aioice(candidate: Candidate, address: str) -> IceCandidate:
-    return IceCandidate(
-        foundation=candidate.foundation,
-        component=candidate.component,
-        transport=candidate.transport,
-        priority=candidate.priority,
-        host=address,
-        port=candidate.port,
-        type=candidate.type,
-        related_address=candidate.related_address,
-        related_port=candidate.related_port,
-        tcptype=candidate.tcptype,
-    )

@@ -15,6 +15,7 @@ All methods are for the trio thread; all callbacks of :class:`PeerSetup` run on 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -40,6 +41,9 @@ class IceOptions:
     A server that does not resolve the role conflict (RFC 8445 §7.3.1.1) gets its role back after 300 ms."""
     servers: tuple[IceServer, ...] | None = None
     """ICE servers to use instead of the offer's. For tests: a session uses the offer's and no others."""
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    """What verifies the certificates of ``turns:`` and ``stuns:`` servers, for the name in their URL; ``None``: the
+    session's ``ssl_context``, else the system's authorities."""
 
 
 @dataclass(slots=True)
@@ -65,6 +69,8 @@ class PeerSetup:
     """A message of the data channel, in order."""
     on_keyframe_needed: Callable[[], None]
     """The receiver lost what it cannot repair: toggle the video."""
+    ice_servers_malformed: int = 0
+    """How many servers and URLs of the offer's list were left out because they are malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,10 @@ class PeerStatistics:
     bytes_sent: int = 0
     data_messages_received: int = 0
     data_messages_sent: int = 0
+    packets_dropped: int = 0
+    """Datagrams received and dropped because those before them had not been read (beyond 8192)."""
+    packets_unsent: int = 0
+    """Datagrams dropped because the TCP connection to the server, or to a relay, did not take them (beyond 1 MiB)."""
     candidates_ignored: int = 0
     """Remote candidates that could not be used: another transport, an unresolvable name, beyond the bound."""
     gathering_errors: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ from neko_trio.errors import InputInDoubt
 from neko_trio.media.aiortc_private import be_dtls_server, install_ice
 from neko_trio.media.codec_alias import AliasedOffer, alias_codec
 from neko_trio.media.ice import IceAgent
+from neko_trio.media.ice_report import IceReport, endpoint, read_report
 from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
 from neko_trio.media.receiver import VideoReceiver
 from neko_trio.protocol.sdp import without_candidates
@@ -82,6 +83,7 @@ class ReceivingPeer:
         self._connected = self._ended = False
         self._closing: asyncio.Task[None] | None = None
         self._pair: CandidatePair | None = None
+        self._report: IceReport | None = None
         self._data_received = self._data_sent = 0
 
     # -- the handshake
@@ -154,7 +156,7 @@ class ReceivingPeer:
         elif state == "failed":
             self._end("the DTLS handshake failed")
         elif state == "closed":
-            self._end("the server closed the DTLS session")
+            self._end(self.agent.failure or "the server closed the DTLS session")
 
     def _watch(self, task: asyncio.Task[object]) -> None:
         self._connecting = task
@@ -224,7 +226,7 @@ class ReceivingPeer:
 
     async def _close(self) -> None:
         self._room.set()
-        self._pair = self._read_pair()
+        self._pair, self._report = self._read_pair(), read_report(self.agent)  # the agent forgets its candidates
         if self._video is not None:
             await self._video.aclose()
         if self._connecting is not None and self._in_dtls_handshake:
@@ -261,6 +263,8 @@ class ReceivingPeer:
             bytes_sent=agent.bytes_sent,
             data_messages_received=self._data_received,
             data_messages_sent=self._data_sent,
+            packets_dropped=agent.packets_dropped,
+            packets_unsent=agent.packets_unsent,
             candidates_ignored=agent.remotes_ignored,
             gathering_errors=tuple(agent.gathering_errors),
             video=None if self._video is None else self._video.statistics(),
@@ -272,26 +276,13 @@ class ReceivingPeer:
             return None
         local, remote = pair.local_candidate, pair.remote_candidate
         return CandidatePair(
-            _endpoint(local), _endpoint(remote), local.type, remote.type, protocol=local.transport.lower()
+            endpoint(local.host, local.port),
+            endpoint(remote.host, remote.port),
+            local.type,
+            remote.type,
+            protocol=local.transport.lower(),
         )
 
-    def report(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Local candidates, remote candidates, and pairs with their states, as text. Any thread."""
-        agent = self.agent
-        return (
-            tuple(map(_candidate, list(agent.own_candidates))),
-            tuple(map(_candidate, list(agent.known_remotes))),
-            tuple(
-                f"{_endpoint(pair.local_candidate)} → {_endpoint(pair.remote_candidate)}: {pair.state.name.lower()}"
-                for pair in list(agent.check_list)
-            ),
-        )
-
-
-def _endpoint(candidate: aioice.Candidate) -> str:
-    host = f"[{candidate.host}]" if ":" in candidate.host else candidate.host
-    return f"{host}:{candidate.port}"
-
-
-def _candidate(candidate: aioice.Candidate) -> str:
-    return f"{candidate.transport.lower()} {_endpoint(candidate)} {candidate.type}"
+    def report(self) -> IceReport:
+        """What ICE saw, also after the close. Any thread."""
+        return self._report or read_report(self.agent)

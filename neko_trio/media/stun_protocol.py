@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aioice import stun
 
 from neko_trio.media.aiortc_private import StunMessage, StunProtocol, TransactionBase
+from neko_trio.media.ice_tasks import in_words
 
 if TYPE_CHECKING:
     from neko_trio.media.ice import IceAgent
@@ -39,6 +40,13 @@ def retransmission_delays() -> Sequence[float]:
     return [*delays[:-1], delays[-1] + REQUEST_LIMIT - total]
 
 
+class Sender(Protocol):
+    """What sends a request: a socket, or a TURN client."""
+
+    def send_stun(self, message: StunMessage, addr: tuple[str, int]) -> None:
+        """Send it once."""
+
+
 class Transaction(TransactionBase):
     """One request until its answer: repeats it by the given delays.
 
@@ -50,25 +58,40 @@ class Transaction(TransactionBase):
         self,
         request: StunMessage,
         address: tuple[str, int],
-        protocol: StunProtocol,
+        protocol: Sender,
         integrity_key: bytes | None,
         delays: Sequence[float],
+        *,
+        long_term: bool = False,
     ) -> None:
+        """``long_term``: of a credential whose realm and nonce the server says in an error that it does not sign."""
         self._request, self._address, self._protocol = request, address, protocol
+        self._long_term = long_term
         self._integrity_key = integrity_key
         self._delays = delays
         self._answer: asyncio.Future[tuple[StunMessage, tuple[str, int]]] = asyncio.get_running_loop().create_future()
 
     def response_received(self, message: StunMessage, addr: tuple[str, int]) -> None:
         """Take an answer. One that is not authentic is ignored (RFC 8489 §9.1.4), and so is a second one."""
-        if self._integrity_key is not None and not message.check_message_integrity(self._integrity_key):
-            return
-        if self._answer.done():
+        if self._answer.done() or not self._is_authentic(message):
             return
         if message.message_class == stun.Class.RESPONSE:
             self._answer.set_result((message, addr))
         else:
             self._answer.set_exception(stun.TransactionFailed(message))
+
+    def _is_authentic(self, message: StunMessage) -> bool:
+        if self._integrity_key is None:
+            return True
+        is_error = message.message_class == stun.Class.ERROR
+        if self._long_term and is_error and message.error_code in (401, 438):  # RFC 8489 §9.2.5
+            return True
+        return message.check_message_integrity(self._integrity_key)
+
+    def fail(self, error: Exception) -> None:
+        """No answer will come: ``run()`` raises this, unless there is one."""
+        if not self._answer.done():
+            self._answer.set_exception(error)
 
     async def run(self) -> tuple[StunMessage, tuple[str, int]]:
         """Send until answered. Raises aioice's ``TransactionFailed`` or ``TransactionTimeout``."""
@@ -96,6 +119,12 @@ class AgentSocket(StunProtocol):
     """One local candidate's socket. ``receiver`` is the :class:`~neko_trio.media.ice.IceAgent` it belongs to."""
 
     receiver: IceAgent
+    failure: str | None = None
+    """Why the last packet could not be sent."""
+
+    def error_received(self, exc: Exception) -> None:
+        """Keep why the system, or the relay, did not send."""
+        self.failure = in_words(exc)
 
     async def request(
         self,
@@ -116,6 +145,9 @@ class AgentSocket(StunProtocol):
             transaction.send()
         try:
             return await transaction.run()
+        except stun.TransactionFailed as error:
+            self.receiver.note_refusal(addr, error)
+            raise
         finally:
             self.transactions.pop(request.transaction_id, None)
 

@@ -12,7 +12,7 @@ import aioice
 import pytest
 from aioice import stun
 
-from neko_trio.media import ice, ice_candidates, ice_gathering, stun_protocol
+from neko_trio.media import ice, ice_candidates, ice_gathering, ice_tasks, stun_protocol
 from neko_trio.media.aiortc_private import IceAgentBase, PairState, StunMessage, StunProtocol
 from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice import IceAgent
@@ -322,7 +322,7 @@ async def test_no_check_leaves_before_start_checks() -> None:
 
 
 async def test_dead_stun_and_turn_servers_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ice_candidates, "GATHER_LIMIT", 0.3)
+    monkeypatch.setattr(ice_tasks, "TASK_LIMIT", 0.3)
 
     async def scenario() -> None:
         agent, server = make_agent(), Server()
@@ -371,7 +371,7 @@ async def test_a_reflexive_candidate_is_told_once_the_answer_is_out() -> None:
         await agent.gather_candidates()
         assert [candidate.type for candidate in agent.local_candidates] == ["host"]
         async with asyncio.timeout(2):
-            while gathering := set(agent._tasks):
+            while gathering := agent.tasks.running:
                 await asyncio.wait(gathering)
         assert [candidate.type for candidate in agent.local_candidates] == ["host", "srflx"]
         assert told == []
@@ -389,7 +389,7 @@ async def test_a_reflexive_candidate_is_told_once_the_answer_is_out() -> None:
 async def test_without_any_candidate_the_answer_waits_for_a_server_and_then_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ice_candidates, "GATHER_LIMIT", 0.2)
+    monkeypatch.setattr(ice_tasks, "TASK_LIMIT", 0.2)
 
     async def scenario() -> None:
         agent = make_agent(relay_only=True)
@@ -398,13 +398,35 @@ async def test_without_any_candidate_the_answer_waits_for_a_server_and_then_goes
         assert perf_counter() - began < 0.1  # no server: nothing to wait for
         assert agent.local_candidates == []
         await agent.close()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            port = silent.getsockname()[1]
+            agent = make_agent(relay_only=True)
+            agent.add_server(IceServerAddress(parse_ice_url(f"turn:127.0.0.1:{port}"), "127.0.0.1", "name", "secret"))
+            began = perf_counter()
+            await agent.gather_candidates()
+            assert 0.15 < perf_counter() - began < 2
+            assert agent.local_candidates == []
+            assert agent.gathering_errors == [f"turn:127.0.0.1:{port}?transport=udp: no answer within 0.2 s"]
+            await agent.close()
+
+    await in_loop(scenario)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_turn_server_that_is_not_there_is_known_at_once(transport: str) -> None:
+    async def scenario() -> None:
+        with socket.socket(type=socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM) as bound:
+            bound.bind(("127.0.0.1", 0))
+            port = bound.getsockname()[1]
         agent = make_agent(relay_only=True)
-        agent.add_server(IceServerAddress(parse_ice_url("turn:127.0.0.1:9"), "127.0.0.1", "name", "secret"))
+        url = parse_ice_url(f"turn:127.0.0.1:{port}?transport={transport}")
+        agent.add_server(IceServerAddress(url, "127.0.0.1", "name", "secret"))
         began = perf_counter()
         await agent.gather_candidates()
-        assert 0.15 < perf_counter() - began < 2
-        assert agent.local_candidates == []
-        assert agent.gathering_errors
+        assert perf_counter() - began < 1
+        (error,) = agent.gathering_errors
+        assert "refused" in error or "Connect call failed" in error
         await agent.close()
 
     await in_loop(scenario)
@@ -435,7 +457,7 @@ async def test_the_end_of_candidates_fails_at_once_when_nothing_can_be_paired(mo
         agent, server = make_agent(), Server()
         await agent.gather_candidates()
         introduce(agent, server)
-        agent.accept_remote(aioice.Candidate("1", 1, "tcp", 1, "127.0.0.1", 9, "host", tcptype="passive"))
+        agent.accept_remote(aioice.Candidate("1", 1, "tcp", 1, "127.0.0.1", 9, "host", tcptype="active"))
         agent.accept_end()
         agent.start_checks()
         began = perf_counter()
@@ -488,7 +510,7 @@ async def test_an_address_routed_to_a_late_candidate_is_bound(monkeypatch: pytes
         agent.start_checks()
         agent.accept_remote(aioice.Candidate("1", 1, "udp", 1, "127.0.0.9", 9, "host"))
         async with asyncio.timeout(2):
-            await asyncio.wait(set(agent._tasks))
+            await asyncio.wait(agent.tasks.running)
         assert [candidate.host for candidate in told] == ["127.0.0.3"]
         await agent.close()
 

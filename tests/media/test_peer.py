@@ -286,7 +286,7 @@ async def test_candidates_that_cannot_be_used() -> None:
             with pytest.raises(Malformed):
                 await peer.add_candidate(garbage, None, None)
         await peer.add_candidate("candidate:1 1 udp 1 127.0.0.1 9 typ host ufrag another", "", 0)
-        await peer.add_candidate("candidate:1 1 tcp 1 127.0.0.1 9 typ host tcptype passive", None, None)
+        await peer.add_candidate("candidate:1 1 tcp 1 127.0.0.1 9 typ host tcptype active", None, None)
         await lease.run(int)  # behind what the calls before have handed over
         assert peer.statistics().candidates_ignored == 2
         await peer.add_candidate("candidate:1 1 udp 1 no-such-name.invalid 9 typ host", "0", 0)

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from aioice import stun
 
-from neko_trio.media import ice, ice_candidates
+from neko_trio.media import ice, ice_relay
 from neko_trio.media.aiortc_private import IceAgentBase, StunMessage, StunProtocol
 from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice import IceAgent
@@ -152,7 +152,7 @@ async def test_a_direct_path_that_is_slow_to_open_wins_over_a_relay(monkeypatch:
         agent.add_server(IceServerAddress(parse_ice_url(f"turn:127.0.0.1:{port}"), "127.0.0.1", "name", "secret"))
         agent.servers_complete()
         await agent.gather_candidates()
-        while gathering := set(agent._tasks):
+        while gathering := agent.tasks.running:
             await asyncio.wait(gathering)
         assert [candidate.type for candidate in agent.local_candidates] == ["host", "relay"]
         server = SlowToReach(ice_controlling=True)
@@ -178,7 +178,7 @@ async def test_a_direct_path_that_is_slow_to_open_wins_over_a_relay(monkeypatch:
 
 
 async def test_a_relay_that_no_longer_answers_does_not_hold_up_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ice_candidates, "RELAY_FAREWELL", 0.1)
+    monkeypatch.setattr(ice_relay, "FAREWELL", 0.1)
 
     async def scenario() -> None:
         turn = Turn()
