@@ -7,15 +7,17 @@ No I/O, no clock: ``now`` is an argument, in seconds of one monotonic clock. The
 What it promises: frames leave in order; a frame leaves only if all its packets came and every frame since the last
 keyframe left before it. A missing packet is asked for at once and then every ``renack`` seconds. A hole older than
 the patience, or one that outlived a round of asking and has a whole keyframe behind it, is skipped. Work per packet
-is constant, amortised over the sequence numbers (2 µs measured); memory is bounded by ``capacity`` packets.
+is constant, amortised over the sequence numbers (1.2 µs measured with nothing missing, 2.0 with 4,000 packets
+missing); memory is bounded by ``capacity`` packets.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from neko_trio.media.depayload import BadPayload, Payload, VideoFormat
+from neko_trio.media.freezes import FreezeMeter
 from neko_trio.media.keyframe_requests import KeyframeRequests
 
 
@@ -36,11 +38,13 @@ class JitterCounts:
     """Totals; the meaning of each is that of the field of :class:`VideoStatistics` with this name."""
 
     packets_late: int = 0
+    packets_repaired: int = 0
     nacks_sent: int = 0
     holes_given_up: int = 0
     frames_received: int = 0
     keyframes_received: int = 0
     frames_skipped: int = 0
+    freezes: FreezeMeter = field(default_factory=FreezeMeter)
 
 
 class _Packet(NamedTuple):
@@ -55,6 +59,9 @@ class JitterBuffer:
     LOOK_BACK = 32
     """Packets asked for before the first one received, when that is not the first of a keyframe: it was overtaken or
     is lost, and without it the picture waits for the next keyframe."""
+    SILENCE = 0.15
+    """Seconds without a packet from which on a keyframe that follows without a loss means that the video had been off
+    (paused, or between pictures on demand), not frozen."""
 
     def __init__(
         self,
@@ -78,6 +85,7 @@ class JitterBuffer:
         self._missing: dict[int, float] = {}  # between _next and _highest, ascending -> when it was noticed
         self._next: int | None = None  # the next packet to consume
         self._highest = -1
+        self._heard = float("-inf")  # when the last packet came
         self._parts: list[_Packet] = []  # consumed packets of the frame at the front
         self._synced = False  # the frame at the front is known to be there from its first packet on
         self._need_key = True
@@ -107,9 +115,15 @@ class JitterBuffer:
             self._highest = number
         else:
             self._learn(now - self._missing.pop(number))
+            self.counts.packets_repaired += 1
         self._packets[number] = _Packet(timestamp, marker, payload)
-        if payload is not None and payload.opens_key and self._blocked:
-            self._key_start = self._key_scan = number
+        if payload is not None and payload.opens_key:
+            self.keyframes.began()
+            if self._blocked:
+                self._key_start = self._key_scan = number
+            elif not self._need_key and now - self._heard >= self.SILENCE:
+                self.counts.freezes.pause()
+        self._heard = now
         frames = self._drain(now)
         if self._blocked and self._overtaken(now):
             frames += self._jump(now)
@@ -204,6 +218,7 @@ class JitterBuffer:
             self.keyframes.arrived()
             self.counts.keyframes_received += 1
         self.counts.frames_received += 1
+        self.counts.freezes.frame(now)
         frames.append(EncodedFrame(data, parts[0].timestamp, key, now))
 
     # -- repair
@@ -212,18 +227,18 @@ class JitterBuffer:
         """When ``handle_timer`` wants to be called, or ``None`` while nothing is missing."""
         if not self._missing:
             return None
-        since = next(iter(self._missing.values()))
         if self._keyframe_whole():
-            return since + self._overtaking_age
-        return min(self._round_at, since + self._deadline)
+            return self._missing_since + self._overtaking_age
+        return min(self._round_at, self._missing_since + self._deadline)
 
     def handle_timer(self, now: float) -> list[EncodedFrame]:
         """Give up what is too old, ask again for what is not; return the frames that this lets go."""
         frames: list[EncodedFrame] = []
         if self._missing and self._overtaken(now):
             frames += self._jump(now)
-        while self._missing and now >= next(iter(self._missing.values())) + self._deadline:
-            self._probe = next(iter(self._missing.items()))
+        while self._missing and now >= self._missing_since + self._deadline:
+            assert self._next is not None
+            self._probe = self._next, self._missing_since
             if self._key_start is not None:
                 self.keyframes.lost()
                 frames += self._jump(now)
@@ -256,7 +271,14 @@ class JitterBuffer:
         return self._round_trip if self.counts.frames_received else 0.0
 
     def _overtaken(self, now: float) -> bool:
-        return self._keyframe_whole() and now >= next(iter(self._missing.values())) + self._overtaking_age
+        return self._keyframe_whole() and now >= self._missing_since + self._overtaking_age
+
+    @property
+    def _missing_since(self) -> float:
+        """When the first missing packet was noticed: it is the next to consume. Not found by going through
+        ``_missing``, which takes a step for each that has been filled before."""
+        assert self._next is not None
+        return self._missing[self._next]
 
     def _keyframe_whole(self) -> bool:
         """Whether a keyframe stands complete behind the hole."""

@@ -66,6 +66,7 @@ class VideoReceiver:
         self._closed = False
         self._ssrc: int | None = None
         self._sender_report: tuple[int, float] | None = None  # middle 32 bits of its NTP time, when it came
+        self._last_frame_arrived: float | None = None
         self._packets = self._bytes = self._malformed = self._reports = 0
 
     def attach(self, rtp_receiver: RTCRtpReceiver) -> None:
@@ -93,6 +94,7 @@ class VideoReceiver:
             packets_late=counts.packets_late,
             packets_malformed=self._malformed,
             jitter=self._reception.jitter,
+            packets_repaired=counts.packets_repaired,
             nacks_sent=counts.nacks_sent,
             reports_sent=self._reports,
             holes_given_up=counts.holes_given_up,
@@ -100,6 +102,9 @@ class VideoReceiver:
             frames_received=counts.frames_received,
             keyframes_received=counts.keyframes_received,
             frames_skipped=counts.frames_skipped,
+            last_frame_arrived=self._last_frame_arrived,
+            freezes=counts.freezes.count,
+            freeze_seconds=counts.freezes.seconds,
             frames_decoded=decoder.frames_decoded,
             frames_undecoded=decoder.frames_undecoded,
             frames_waiting=decoder.frames_waiting,
@@ -159,6 +164,7 @@ class VideoReceiver:
     def _follow_up(self, frames: list[EncodedFrame], now: float) -> None:
         """Do what the jitter buffer wants done after it has been told something."""
         for frame in frames:
+            self._last_frame_arrived = frame.arrived
             if not self._decoder.submit(NumberedFrame(self._new_number(), self._frame_context(), frame)):
                 self._buffer.keyframes.skipped(now)
         if self._buffer.keyframes.take(now):

@@ -23,6 +23,8 @@ class VideoStatistics:
     """Packets whose payload is none of this codec's."""
     jitter: float = 0.0
     """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
+    packets_repaired: int = 0
+    """Packets that came after they had been missed: sent again, or overtaken on their way."""
     nacks_sent: int = 0
     """Packets asked for again, each time counted."""
     reports_sent: int = 0
@@ -37,6 +39,14 @@ class VideoStatistics:
     """Those of ``frames_received`` that need no reference."""
     frames_skipped: int = 0
     """Complete encoded frames not decoded because a reference was lost, or because their packets made no picture."""
+    last_frame_arrived: float | None = None
+    """When the newest of ``frames_received`` was complete, in seconds of ``time.perf_counter``. No total."""
+    freezes: int = 0
+    """Times that no complete frame came for three times as long as usual, and 150 ms longer (webrtc-stats
+    ``freezeCount``, average of 30 intervals). Not counted: the video was switched off."""
+    freeze_seconds: float = 0.0
+    """How long those lasted together, in seconds, each from the frame before to the frame after
+    (``totalFreezesDuration``)."""
     frames_decoded: int = 0
     """Frames turned into pictures."""
     frames_undecoded: int = 0

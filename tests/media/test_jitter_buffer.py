@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import pytest
 from hypothesis import given, settings
@@ -231,6 +232,85 @@ def test_one_old_straggler_changes_nothing() -> None:
     feed(buffer, packets[:4999])
     assert feed(buffer, [packets[10], packets[4999]]) != []
     assert buffer.counts.packets_late == 1
+
+
+def test_work_for_a_packet_does_not_grow_with_what_is_missing() -> None:
+    """30,000 packets that all come again, against 30,000 of which none is missing. Real time, the best of five."""
+    packets = stream([1, 30_000, 1], [0, 1])
+
+    def cost(missing: bool) -> float:
+        buffer = JitterBuffer(FORMAT, capacity=32_000)
+        feed(buffer, [*packets[:2], *(packets[-1:] if missing else ())])
+        started = perf_counter()
+        for packet in packets[2:-1]:
+            buffer.receive(packet.number & 0xFFFF, packet.timestamp, packet.marker, packet.payload, 0.0)
+            buffer.get_timer()
+        return perf_counter() - started
+
+    assert min(cost(True) for _ in range(5)) < 3 * min(cost(False) for _ in range(5))
+
+
+def flow(buffer: JitterBuffer, packets: Iterable[Packet], start: float) -> float:
+    """One packet every 40 ms; the time after the last."""
+    now = start
+    for packet in packets:
+        feed(buffer, [packet], now)
+        now += 0.04
+    return now
+
+
+def test_a_hole_that_is_repaired_late_is_a_freeze() -> None:
+    buffer, packets = JitterBuffer(FORMAT), stream([1] * 60, [0])
+    flow(buffer, packets[:40], 0.0)  # the last at 1.56
+    feed(buffer, packets[41:44], 1.7)
+    feed(buffer, packets[40:41], 1.86)
+    assert (buffer.counts.freezes.count, buffer.counts.packets_repaired) == (1, 1)
+    assert buffer.counts.freezes.seconds == pytest.approx(0.3)
+
+
+def test_waiting_for_a_keyframe_is_a_freeze() -> None:
+    buffer, packets = JitterBuffer(FORMAT), stream([1] * 60, [0, 55])
+    flow(buffer, packets[:40], 0.0)  # the last at 1.56
+    feed(buffer, packets[41:42], 1.64)
+    buffer.handle_timer(1.84)
+    assert buffer.keyframes.take(1.84)
+    feed(buffer, packets[55:57], 2.36)
+    buffer.handle_timer(2.56)
+    assert buffer.counts.freezes.count == 1
+    assert buffer.counts.freezes.seconds == pytest.approx(1.0)
+
+
+def test_video_that_was_switched_off_is_no_freeze() -> None:
+    buffer, packets = JitterBuffer(FORMAT), stream([1] * 60 + [2, 1], [0, 40, 60])
+    now = flow(buffer, packets[:40], 0.0)
+    now = flow(buffer, packets[40:60], now + 5)
+    assert buffer.counts.freezes.count == 0
+    feed(buffer, packets[60:61], now + 5)
+    feed(buffer, packets[61:62], now + 5.4)
+    assert buffer.counts.freezes.count == 0
+    feed(buffer, packets[62:], now + 5.8)  # on again since then
+    assert buffer.counts.freezes.count == 1
+    assert buffer.counts.freezes.seconds == pytest.approx(0.4)
+
+
+def test_the_network_away_is_a_freeze_though_a_keyframe_ends_it() -> None:
+    buffer, packets = JitterBuffer(FORMAT), stream([1] * 60, [0, 50])
+    now = flow(buffer, packets[:40], 0.0)
+    feed(buffer, packets[50:51], now + 0.46)
+    buffer.handle_timer(now + 0.5)
+    assert buffer.counts.freezes.count == 1
+    assert buffer.counts.freezes.seconds == pytest.approx(0.54)
+
+
+def test_a_keyframe_that_begins_ends_the_wait_after_a_request_in_vain() -> None:
+    buffer, packets = JitterBuffer(FORMAT), stream([1] * 4 + [2, 2, 1], [0, 4])
+    feed(buffer, [packets[0], *packets[2:4]])
+    buffer.handle_timer(0.2)
+    assert buffer.keyframes.take(0.2)
+    buffer.keyframes.lost()
+    assert not buffer.keyframes.take(1.3)
+    feed(buffer, packets[4:5], 1.4)
+    assert buffer.keyframes.take(1.4)
 
 
 def fragments(index: int, kinds: str, start: int) -> list[Packet]:

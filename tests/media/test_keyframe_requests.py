@@ -12,13 +12,24 @@ def test_a_loss_asks_once_and_at_once() -> None:
     assert requests.total == 1
 
 
-def test_while_none_arrives_the_back_off_doubles_up_to_eight_seconds() -> None:
+def test_a_request_that_brought_none_is_not_repeated_for_eight_seconds() -> None:
     requests = KeyframeRequests()
     asked = []
     for tick in range(300):
         requests.lost()
         if requests.take(tick / 10):
             asked.append(tick / 10)
+    assert asked == [0.0, 8.0, 16.0, 24.0]
+
+
+def test_while_each_keyframe_is_lost_again_the_interval_doubles_up_to_eight_seconds() -> None:
+    requests = KeyframeRequests()
+    asked = []
+    for tick in range(300):
+        requests.lost()
+        if requests.take(tick / 10):
+            asked.append(tick / 10)
+            requests.began()
     assert asked == [0.0, 1.0, 3.0, 7.0, 15.0, 23.0]
 
 
@@ -27,6 +38,7 @@ def test_a_keyframe_ends_the_reasons_and_the_doubling_but_not_the_least_distance
     for now in (0.0, 1.0):
         requests.lost()
         assert requests.take(now)
+        requests.began()
     requests.lost()
     requests.arrived()
     assert not requests.take(100.0)
@@ -36,6 +48,19 @@ def test_a_keyframe_ends_the_reasons_and_the_doubling_but_not_the_least_distance
     requests.lost()
     assert not requests.take(100.9)
     assert requests.take(101.0)
+
+
+def test_the_periodic_keyframe_ends_the_wait_after_a_vain_request() -> None:
+    requests = KeyframeRequests()
+    requests.lost()
+    assert requests.take(0.0)
+    requests.lost()
+    assert not requests.take(2.0)
+    requests.began()
+    requests.arrived()
+    assert not requests.take(2.5)
+    requests.lost()
+    assert requests.take(3.0)
 
 
 def test_skipped_frames_ask_after_a_second() -> None:

@@ -126,9 +126,9 @@ class Bench:
 Scenario = Callable[[Bench], Awaitable[None]]
 
 
-async def play(codec: str, scenario: Scenario, *, looking: bool = True) -> Bench:
+async def play(codec: str, scenario: Scenario, *, looking: bool = True, slot: Slot | None = None) -> Bench:
     """Run the scenario on a loop in a thread; nothing of the receiver is left afterwards."""
-    slot = Slot()
+    slot = slot or Slot()
 
     async def main() -> Bench:
         bench = Bench(codec, slot, looking)
@@ -167,6 +167,64 @@ async def test_a_recording_becomes_frames_in_the_slot(codec: str, recorded: Reco
     assert statistics.bytes_received == sum(len(packet.payload) for _, packet in packets)
     assert (statistics.frames_received, statistics.keyframes_received, statistics.frames_decoded) == (80, 4, 80)
     assert (statistics.packets_lost, statistics.nacks_sent, statistics.frames_skipped) == (0, 0, 0)
+
+
+async def test_while_nobody_looks_one_frame_is_decoded_and_a_look_gives_the_newest(recorded: Recorded) -> None:
+    async def scenario(bench: Bench) -> None:
+        packets = recorded("VP8")
+        first = next(at for at, (_, packet) in enumerate(packets) if packet.marker) + 1
+        await bench.feed(packets[:first])
+        await bench.decoded()
+        await bench.feed(packets[first:])
+        statistics = bench.receiver.statistics()
+        assert (statistics.frames_decoded, statistics.frames_waiting, statistics.frames_undecoded) == (1, 5, 74)
+        # The loop stands still meanwhile: the look and the decoding need no help from it.
+        frame = trio.from_thread.run(bench.slot.wait)
+        assert frame.number == 80
+        assert frame.arrived == bench.receiver.statistics().last_frame_arrived
+        bench.receiver.stop()
+        assert trio.from_thread.run(bench.slot.wait) is frame
+
+    bench = await play("VP8", scenario, looking=False)
+    statistics = bench.receiver.statistics()
+    assert (statistics.frames_decoded, statistics.frames_waiting, statistics.frames_undecoded) == (6, 0, 74)
+    assert bench.timeline.between("first_packet", "first_frame") > 0
+
+
+async def test_every_frame_is_there_for_who_wants_every_frame_though_trio_is_busy(recorded: Recorded) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.feed(recorded("VP8"))
+
+    slot = Slot()
+    with slot.subscribe(100) as buffer, slot.subscribe(10) as small:
+        await play("VP8", scenario, slot=slot)
+        assert [(await buffer.take()).number for _ in range(80)] == list(range(1, 81))
+        assert [(await small.take()).number for _ in range(10)] == list(range(71, 81))
+        assert (buffer.dropped, small.dropped) == (0, 70)
+
+
+async def test_a_frame_that_cannot_be_decoded_asks_for_a_keyframe(recorded: Recorded) -> None:
+    packets = recorded("VP8")
+    keys = [at for at, (_, packet) in enumerate(packets) if depayload_vp8(packet.payload).opens_key]
+    (at,) = [at for at, (_, packet) in enumerate(packets[: keys[1]]) if packet.marker][5:6]
+    bad = RtpPacket.parse(packets[at][1].serialize())
+    bad.payload = bad.payload[:4] + b"\1"  # a whole frame of one byte that is none
+    assert packets[at - 1][1].marker, "the frame is one packet"
+
+    async def scenario(bench: Bench) -> None:
+        await bench.feed(packets[:at])
+        await bench.rtp._handle_rtp_packet(bad, 0)
+        async with asyncio.timeout(10):
+            await bench.keyframe_needed.wait()
+        await bench.feed(packets[at + 1 : keys[1] + 200])
+
+    bench = await play("VP8", scenario)
+    statistics = bench.receiver.statistics()
+    assert (statistics.decode_errors, statistics.keyframes_requested, bench.keyframes_needed) == (1, 1, 1)
+    assert statistics.frames_dropped == 25 - 6
+    frame = bench.slot.newest
+    assert frame is not None
+    assert frame.number > 25
 
 
 async def test_lost_packets_are_asked_for_until_they_come(recorded: Recorded) -> None:
