@@ -30,6 +30,12 @@ class Options:
     close_timeout: float
     linger: float = LINGER
     """Seconds for which the video stays on, on demand, after the last picture that was wanted."""
+    audio: bool = False
+
+    @property
+    def wants_peer(self) -> bool:
+        """Whether a peer connection is made: for pictures, for sound, or for both."""
+        return self.video != "off" or self.audio
 
 
 def checked_options(
@@ -53,8 +59,8 @@ def checked_options(
         raise InvalidInput("Give either password= (with username=) or token=, exactly one of them.")
     if video not in get_args(VideoMode):
         raise InvalidInput(f'video={video!r} is none of "live", "on_demand", "off".')
-    if audio:
-        raise InvalidInput("audio=True: receiving sound is not built yet.", hint="Leave audio=False.")
+    if not isinstance(audio, bool):
+        raise InvalidInput(f"audio={audio!r} is neither True nor False.")
     if reconnect is not None:
         raise InvalidInput("reconnect=: reconnecting is not built yet.", hint="Leave reconnect=None.")
     for name, seconds in (("connect_timeout", connect_timeout), ("close_timeout", close_timeout)):
@@ -72,6 +78,7 @@ def checked_options(
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
         linger=linger,
+        audio=audio,
     )
 
 
@@ -82,7 +89,7 @@ def refuse_hopeless(init: SystemInit, options: Options) -> None:
         raise ConnectionRejected(
             "This member may not connect (can_connect is off).", reason="connection disabled", step="init"
         )
-    if options.video == "off":
+    if not options.wants_peer:
         return
     if not profile.can_watch:
         raise NotAllowed(

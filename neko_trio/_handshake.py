@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from neko_trio._link import Link, Socket
+from neko_trio._peer_audio import PeerAudio
 from neko_trio._peer_tasks import PeerTasks
 from neko_trio._peer_video import PeerVideo
 from neko_trio._services import Budget, open_services, together
@@ -25,6 +26,7 @@ from neko_trio.errors import IceFailed, NekoError, ProtocolViolation
 from neko_trio.protocol import Malformed, events, requests, sdp
 
 if TYPE_CHECKING:
+    from neko_trio._ports.audio import AudioPort
     from neko_trio._ports.frames import FrameSlot
     from neko_trio._video_switch import VideoSwitch
     from neko_trio.media.bridge import Lease
@@ -60,6 +62,8 @@ class MediaPorts:
     new_number: Callable[[], int]
     frame_context: Callable[[], FrameContext]
     on_data: Callable[[bytes], None]
+    audio: AudioPort | None = None
+    """``None``: no sound is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +154,20 @@ async def open_peer(
                 timeline.mark("connected")
 
                 attempt.step = "video"
+                sound = PeerAudio(ports.audio, link, signals) if ports.audio is not None else None
                 try:
                     await video.begin()
                     services.start_soon(tasks.watch_peer)
                     services.start_soon(video.run)
                     services.start_soon(tasks.mark_data_channel)
+                    if sound is not None:
+                        services.start_soon(sound.run)
                     attempt.step = "running"
                     yield peer, tasks
                 finally:
                     services.settle()
                     with attempt.budget.shield():
-                        await video.end()  # noqa: ASYNC102 - the budget is a shield
+                        await together(*((video.end, sound.end) if sound is not None else (video.end,)))  # noqa: ASYNC102 - the budget is a shield
                         # Side by side when the whole session goes; a peer may also go alone.
                         await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))  # noqa: ASYNC102 - the budget is a shield
         except BaseException:
@@ -208,6 +215,7 @@ def _setup(
         on_candidate=tasks.local_candidate,
         on_data=ports.on_data,
         on_keyframe_needed=on_keyframe_needed,
+        audio=ports.audio,
     )
 
 

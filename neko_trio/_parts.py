@@ -11,6 +11,7 @@ from neko_trio._checks import Options
 from neko_trio._handshake import Attempt
 from neko_trio._link import Link
 from neko_trio._peer_tasks import PeerTasks
+from neko_trio._ports.audio import AudioPort
 from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
@@ -21,6 +22,7 @@ from neko_trio._statistics import Statistics
 from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
 from neko_trio._wiring import Wiring
+from neko_trio.audio.sound import Audio
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
@@ -47,6 +49,8 @@ class Parts:
         self.attempt = Attempt(Timeline(), Budget(options.close_timeout))
         self.key = object()
         self.slot = FrameSlot()
+        self.sound = AudioPort()
+        self.audio = Audio(self.sound, on=options.audio)
         self.bus: EventBus[events.ServerEvent] = EventBus()
         self.epoch = 0
         self.link: Link | None = None
@@ -87,7 +91,7 @@ class Parts:
         self.inputs = InputPort(admit=lambda: check_host(cell.value))
         self.mouse = Mouse(self.inputs, cell)
         self.keyboard = Keyboard(self.inputs)
-        if self.options.video != "off":
+        if self.options.wants_peer:
             self.video = VideoSwitch(
                 self.slot,
                 cell,
@@ -96,10 +100,12 @@ class Parts:
                 stream=self.options.stream,
                 clock=self.wiring.clock,
             )
+            self.video.paused = self.options.video == "off"  # for good: there is nobody who could resume it
             if self.failure is not None:
                 self.video.fail(self.failure)
+        video = self.video if self.options.video != "off" else None
         self.screen = Screen(
-            self.slot, self.video, streams=lambda: cell.value.streams, flush=self.inputs.flush, session=self.key
+            self.slot, video, streams=lambda: cell.value.streams, flush=self.inputs.flush, session=self.key
         )
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
 
@@ -149,6 +155,7 @@ class Parts:
             return
         self.failure = failure
         self.slot.fail(failure)
+        self.sound.fail(failure)
         self.bus.fail(failure)
         if self._state is not None:
             self._state.fail(failure)
@@ -182,6 +189,8 @@ class Parts:
             pictures_on_demand=video.pictures_on_demand if video else 0,
             frames_shown=self.slot.put_total,
             frames_unseen=self.slot.unseen_total,
+            audio_blocks=self.sound.blocks_total,
+            audio_blocks_dropped=self.sound.dropped_total,
             background_failures=self.lease.background_failures.total if self.lease else 0,
             peer=self.peer.statistics() if self.peer else None,
         )

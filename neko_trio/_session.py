@@ -19,6 +19,7 @@ from neko_trio._statistics import Statistics
 from neko_trio._supervisor import Supervisor
 from neko_trio._timeline import Timeline
 from neko_trio._wiring import Media, Wiring, real_wiring
+from neko_trio.audio.sound import Audio
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
@@ -39,6 +40,8 @@ class Session:
 
     screen: Screen
     """Pictures of the desktop."""
+    audio: Audio
+    """The sound of the desktop. Needs ``open_session(audio=True)``."""
     mouse: Mouse
     """The pointer. Needs :meth:`control`."""
     keyboard: Keyboard
@@ -48,6 +51,7 @@ class Session:
         self._state = parts.state
         self._parts = parts
         self.screen = parts.screen
+        self.audio = parts.audio
         self.mouse = parts.mouse
         self.keyboard = parts.keyboard
 
@@ -63,7 +67,7 @@ class Session:
 
     @property
     def epoch(self) -> int:
-        """Which peer connection of the session this is, from 1; 0 with ``video="off"``."""
+        """Which peer connection of the session this is, from 1; 0 without: ``video="off"`` and no sound."""
         return self._parts.epoch
 
     def statistics(self) -> Statistics:
@@ -168,8 +172,8 @@ async def open_session(
       password: log in by ``POST /api/login``; the session logs out at its end.
       token: use this token instead of logging in. It stays valid.
       video: ``"live"`` keeps the newest frame; ``"on_demand"`` keeps the video off at the server, except while somebody
-        waits for a picture; ``"off"`` has no peer, only the WebSocket.
-      audio: must be false in this version.
+        waits for a picture; ``"off"`` has no peer, only the WebSocket, but for sound.
+      audio: whether sound can be listened to (``session.audio``). The server sends it only while somebody does.
       stream: id of the video stream (``session.state.streams``); ``None`` is the server's default.
       ice: how ICE goes about it, see :class:`IceOptions`.
       ssl_context: for a CA of your own or a client certificate; by default certificates are verified as usual. TURN and
@@ -181,7 +185,7 @@ async def open_session(
       linger: on demand, seconds for which the video stays on after the last picture that was wanted: for as long a
         picture counts as new.
 
-    Yields at ``connected`` (``video="off"``: at ``system/init``). Cancelling at any step, like every other way out,
+    Yields at ``connected`` (without video and sound: at ``system/init``). Cancelling at any step, like every other way out,
     closes in one order: held keys up, flush, host role back, peer and WebSocket closed, logout, media thread left.
 
     Raises:

@@ -54,6 +54,8 @@ class PeerSignals:
         self.closed = trio.Event()
         """Set by ``signal/close``: the server has given this peer up."""
         self.video = VideoAnswers()
+        self.audio_off = trio.Event()
+        """Set by a ``signal/audio`` that says that the sound is off; who waits for one puts a new event here."""
         self._candidates_in, self.candidates = trio.open_memory_channel[SignalCandidate](CANDIDATE_LIMIT)
         self._offers_in, self.offers = trio.open_memory_channel[SignalOffer](OFFER_LIMIT)
         self.candidates_dropped = 0

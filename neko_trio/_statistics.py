@@ -43,6 +43,10 @@ class Statistics:
     """Decoded frames that reached the newest-frame slot."""
     frames_unseen: int = 0
     """Frames that a newer one replaced before any reader took them."""
+    audio_blocks: int = 0
+    """Blocks of sound that were heard."""
+    audio_blocks_dropped: int = 0
+    """Blocks that slow readers of the sound did not get; of several readers the sum."""
     background_failures: int = 0
     """Exceptions in the asyncio thread that nobody awaited."""
     peer: PeerStatistics | None = None

@@ -73,7 +73,7 @@ class Supervisor:
 
     async def _with_media(self) -> None:
         media = self._parts.wiring.media
-        if self._parts.options.video == "off":
+        if not self._parts.options.wants_peer:
             await self._with_link()
             return
         await media.prepare()
@@ -116,7 +116,7 @@ class Supervisor:
         try:
             async with open_services() as services:
                 services.start_soon(log_in)
-                if parts.options.video != "off":
+                if parts.options.wants_peer:
                     services.start_soon(prepare)
                 else:
                     prepared.set()
@@ -140,14 +140,20 @@ class Supervisor:
         refuse_hopeless(init, parts.options)
         parts.inputs.plug(None, link, session_id=init.session_id)
         try:
-            if parts.options.video == "off":
+            if not parts.options.wants_peer:
                 await self._stay()
                 return
             assert parts.lease is not None
             assert parts.video is not None
             parts.epoch += 1
             ports = MediaPorts(
-                parts.lease, parts.slot, parts.video, parts.new_number, parts.frame_context, parts.on_data
+                parts.lease,
+                parts.slot,
+                parts.video,
+                parts.new_number,
+                parts.frame_context,
+                parts.on_data,
+                audio=parts.sound if parts.options.audio else None,
             )
             options = PeerOptions(
                 ice=parts.options.ice,

@@ -73,12 +73,14 @@ class AudioBlocks:
         self.dropped = 0
         """Blocks dropped from the buffer because the reader was slow."""
 
-    def _offer(self, block: AudioBlock) -> None:
-        """Any thread, under the port's lock."""
-        if len(self._waiting) >= self._limit:
+    def _offer(self, block: AudioBlock) -> bool:
+        """Whether there was room for it. Any thread, under the port's lock."""
+        full = len(self._waiting) >= self._limit
+        if full:
             self._waiting.popleft()
             self.dropped += 1
         self._waiting.append(block)
+        return not full
 
     def _wake(self) -> None:
         """Wake every task that iterates, be it one or several."""
@@ -124,17 +126,24 @@ class AudioPort:
         self._readers: tuple[AudioBlocks, ...] = ()
         self._failure: Callable[[], NekoError] | None = None
         self._end = 0  # position behind the last block
-        self.on_wanted: Callable[[bool], None] | None = None
-        """Told of each change of ``wanted``; synchronous."""
+        self._changed = trio.Event()  # ``wanted`` has
+        self.spell = 0
+        """How often listening has begun, after nobody did. Any thread reads it."""
         self.blocks_total = 0
         """Blocks put so far: the number of the last one."""
         self.dropped_total = 0
-        """Blocks that slow readers did not get, of the readers that have ended."""
+        """Blocks that slow readers did not get; of several readers' the sum."""
 
     @property
     def wanted(self) -> bool:
         """Whether somebody listens. Any thread."""
         return bool(self._readers)
+
+    async def wait_wanted(self, wanted: bool) -> None:
+        """Wait until somebody listens, or until nobody does. A checkpoint; cancelling is safe."""
+        await trio.lowlevel.checkpoint()
+        while self.wanted is not wanted:
+            await self._changed.wait()
 
     def put(
         self, samples: NDArray[np.int16], *, rate: int, arrived: float, lost: int, concealed: bool, epoch: int
@@ -149,7 +158,7 @@ class AudioPort:
             self._end = position + len(samples)
             block = AudioBlock(samples, rate, self.blocks_total, position, arrived, lost, concealed, epoch)
             for reader in self._readers:
-                reader._offer(block)
+                self.dropped_total += not reader._offer(block)
         try:
             self._token.run_sync_soon(self._wake, idempotent=True)
         except trio.RunFinishedError:
@@ -170,15 +179,16 @@ class AudioPort:
             yield reader
         finally:
             self._set_readers(tuple(other for other in self._readers if other is not reader))
-            self.dropped_total += reader.dropped
             reader._close()
 
     def _set_readers(self, readers: tuple[AudioBlocks, ...]) -> None:
         before = self.wanted
         with self._lock:
+            self.spell += bool(readers) and not before
             self._readers = readers
-        if self.wanted != before and self.on_wanted is not None:
-            self.on_wanted(self.wanted)
+        if self.wanted is not before:
+            self._changed.set()
+            self._changed = trio.Event()
 
     def fail(self, failure: Callable[[], NekoError]) -> None:
         """End every iteration, now and later, with a fresh ``failure()`` behind what is still buffered."""

@@ -21,9 +21,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from neko_trio._ports.audio import AudioPort
     from neko_trio._ports.frames import FrameSlot
     from neko_trio._timeline import Timeline
     from neko_trio.errors import IceFailed
+    from neko_trio.media.audio.statistics import AudioStatistics
     from neko_trio.media.bridge import Lease
     from neko_trio.media.frames import FrameContext
     from neko_trio.media.receiver import VideoStatistics
@@ -69,6 +71,8 @@ class PeerSetup:
     """A message of the data channel, in order."""
     on_keyframe_needed: Callable[[], None]
     """The receiver lost what it cannot repair: toggle the video."""
+    audio: AudioPort | None = None
+    """Where the sound goes; ``None``: none is received."""
     ice_servers_malformed: int = 0
     """How many servers and URLs of the offer's list were left out because they are malformed."""
 
@@ -123,6 +127,8 @@ class PeerStatistics:
     """Why ICE servers or local addresses gave no candidate (at most 16, no credential in them)."""
     video: VideoStatistics | None = None
     """The video receiver's own counters; ``None`` while there is no video track."""
+    audio: AudioStatistics | None = None
+    """The audio receiver's own counters; ``None`` without ``audio=True``, or while there is no audio track."""
 
 
 class Peer(Protocol):

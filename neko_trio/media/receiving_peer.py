@@ -23,12 +23,14 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from neko_trio.errors import InputInDoubt
 from neko_trio.media.aiortc_private import be_dtls_server, install_ice
+from neko_trio.media.audio.decoder import FORMATS
+from neko_trio.media.audio.receiver import AudioReceiver
 from neko_trio.media.codec_alias import AliasedOffer, alias_codec
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_report import IceReport, endpoint, read_report
 from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
 from neko_trio.media.receiver import VideoReceiver
-from neko_trio.protocol.sdp import without_candidates
+from neko_trio.protocol.sdp import read_offer, without_candidates
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ class ReceivingPeer:
         self._installed = False
         self._offer = AliasedOffer("", {})
         self._video: VideoReceiver | None = None
+        self._audio: AudioReceiver | None = None
+        self._audio_mid: str | None = None
         self._channel: RTCDataChannel | None = None
         self._room = asyncio.Event()
         self._connected = self._ended = False
@@ -96,7 +100,8 @@ class ReceivingPeer:
         transceivers: list[RTCRtpTransceiver] = self._pc.getTransceivers()
         for transceiver in transceivers:
             if transceiver.kind == "audio":
-                transceiver.direction = "inactive"  # no decoder, no packets
+                if not self._takes_audio(transceiver, plain):
+                    transceiver.direction = "inactive"  # no decoder, no packets
             elif self._video is None and self._codec is not None:
                 self._video = self._open_video(self._codec)
                 self._video.attach(transceiver.receiver)
@@ -123,6 +128,19 @@ class ReceivingPeer:
             frame_context=setup.frame_context,
             on_keyframe_needed=self._news.keyframe_needed,
         )
+
+    def _takes_audio(self, transceiver: RTCRtpTransceiver, sdp: str) -> bool:
+        """Whether this transceiver's sound is received: of the first that has a codec we decode, if any is wanted."""
+        if self._setup.audio is None:
+            return False
+        if self._audio is None:
+            sound = next((FORMATS[name] for name in read_offer(sdp).audio_codecs if name in FORMATS), None)
+            if sound is None:
+                return False
+            self._audio = AudioReceiver(sound, self._setup.audio, epoch=self._setup.frame_context().epoch)
+            self._audio.attach(transceiver.receiver)
+            self._audio_mid = transceiver.mid
+        return transceiver.mid == self._audio_mid
 
     async def set_local_description(self) -> str:
         """Create and apply the answer; return its SDP with the candidates there are."""
@@ -229,6 +247,8 @@ class ReceivingPeer:
         self._pair, self._report = self._read_pair(), read_report(self.agent)  # the agent forgets its candidates
         if self._video is not None:
             await self._video.aclose()
+        if self._audio is not None:
+            await self._audio.aclose()
         if self._connecting is not None and self._in_dtls_handshake:
             # In the middle of it there is no goodbye; a server that gets none keeps the peer, watching, for 5 s.
             await asyncio.wait({self._connecting}, timeout=HANDSHAKE_LIMIT)
@@ -268,6 +288,7 @@ class ReceivingPeer:
             candidates_ignored=agent.remotes_ignored,
             gathering_errors=tuple(agent.gathering_errors),
             video=None if self._video is None else self._video.statistics(),
+            audio=None if self._audio is None else self._audio.statistics(),
         )
 
     def _read_pair(self) -> CandidatePair | None:

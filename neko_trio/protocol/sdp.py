@@ -20,13 +20,14 @@ class Offer:
     """What an offer says.
 
     ``first_kind`` is the kind of its first media line (``audio``, ``video`` or ``application``), ``video_codecs`` the
-    codecs of its video line in upper case and in order of preference (``VP8``, ``H264``), ``ice_ufrag`` the ICE user
-    name fragment of its first media line, ``candidates`` the candidates written in it, with ``candidate:`` in front
-    and none twice.
+    codecs of its video line in upper case and in order of preference (``VP8``, ``H264``), ``audio_codecs`` likewise
+    (``OPUS``), ``ice_ufrag`` the ICE user name fragment of its first media line, ``candidates`` the candidates written
+    in it, with ``candidate:`` in front and none twice.
     """
 
     first_kind: str
     video_codecs: tuple[str, ...]
+    audio_codecs: tuple[str, ...]
     ice_lite: bool
     ice_ufrag: str | None
     candidates: tuple[str, ...]
@@ -45,15 +46,15 @@ def read_offer(sdp: str) -> Offer:
     """Read an offer. Raises :class:`Malformed` for text that is no SDP, or SDP without a media line."""
     session, media = _split(sdp)
     ufrags = [line.removeprefix("a=ice-ufrag:") for line in media[0].lines + session if line.startswith("a=ice-ufrag:")]
-    codecs: list[str] = []
+    codecs: dict[str, list[str]] = {kind: [] for kind in _KINDS}
     for section in media:
-        if section.kind == "video":
-            codecs += _codecs(section)
+        codecs[section.kind] += _codecs(section)
     everywhere = session + [line for section in media for line in section.lines]
     candidates = (line.removeprefix("a=") for line in everywhere if line.startswith("a=candidate:"))
     return Offer(
         first_kind=media[0].kind,
-        video_codecs=tuple(dict.fromkeys(codecs)),
+        video_codecs=tuple(dict.fromkeys(codecs["video"])),
+        audio_codecs=tuple(dict.fromkeys(codecs["audio"])),
         ice_lite="a=ice-lite" in session,
         ice_ufrag=ufrags[0] if ufrags else None,
         candidates=tuple(dict.fromkeys(candidates)),

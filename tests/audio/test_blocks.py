@@ -60,7 +60,7 @@ async def test_a_slow_reader_loses_the_oldest_blocks_and_knows_how_many() -> Non
             put(port, value)
         assert [(await anext(slow)).number for _ in range(3)] == [8, 9, 10]
         assert (slow.dropped, quick.dropped) == (7, 0)
-    assert port.dropped_total == 7
+        assert port.dropped_total == 7
 
 
 async def test_the_samples_are_shared_and_cannot_be_written() -> None:
@@ -90,16 +90,31 @@ async def test_what_nobody_listens_to_is_not_even_numbered() -> None:
         assert (block.number, block.position) == (2, 960)
 
 
-async def test_the_port_tells_each_change_of_being_listened_to() -> None:
+async def test_the_port_tells_whether_it_is_listened_to() -> None:
     port = AudioPort()
-    told: list[bool] = []
-    port.on_wanted = told.append
+    told: list[str] = []
+
+    async def tell() -> None:
+        await port.wait_wanted(False)
+        told.append("nobody")
+        await port.wait_wanted(True)
+        told.append("somebody")
+        await port.wait_wanted(False)
+        told.append("nobody")
+
     audio = Audio(port, on=True)
-    async with audio.blocks():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (told, port.spell) == (["nobody"], 0)
         async with audio.blocks():
-            assert told == [True]
-        assert told == [True]
-    assert told == [True, False]
+            async with audio.blocks():
+                await trio.testing.wait_all_tasks_blocked()
+                assert told == ["nobody", "somebody"]
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == ["nobody", "somebody"]
+    assert told == ["nobody", "somebody", "nobody"]
+    assert port.spell == 1
 
 
 async def test_a_block_put_by_another_thread_wakes_every_waiter() -> None:

@@ -26,6 +26,7 @@ def test_an_offer(end: str) -> None:
     assert read_offer(SDP.replace("\r\n", end)) == Offer(
         first_kind="video",
         video_codecs=("H264", "VP8"),
+        audio_codecs=("OPUS",),
         ice_lite=True,
         ice_ufrag="abcd",
         candidates=(CANDIDATE,),
@@ -35,7 +36,7 @@ def test_an_offer(end: str) -> None:
 
 def test_data_channel_and_session_level_credentials() -> None:
     offer = read_offer("v=0\na=ice-ufrag:top\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\n")
-    assert offer == Offer("application", (), False, "top", (), True)
+    assert offer == Offer("application", (), (), False, "top", (), True)
     assert read_offer("v=0\nm=audio 9 RTP/AVP 0\n").ice_ufrag is None
 
 
@@ -68,5 +69,11 @@ def test_any_text_is_an_offer_or_malformed(text: str) -> None:
         return
     assert all(candidate.startswith("candidate:") for candidate in offer.candidates)
     assert read_offer(stripped) == Offer(
-        offer.first_kind, offer.video_codecs, offer.ice_lite, offer.ice_ufrag, (), offer.has_data_channel
+        offer.first_kind,
+        offer.video_codecs,
+        offer.audio_codecs,
+        offer.ice_lite,
+        offer.ice_ufrag,
+        (),
+        offer.has_data_channel,
     )
