@@ -124,7 +124,7 @@ async def test_several_readers_each_by_its_own_policy_of_one_decode(autojump_clo
     recorded = got["recorder"]
     assert recorded[:8] == list(range(1, 9))
     assert recorded == sorted(set(recorded))
-    assert recorder.dropped == camera.number - 60 - 100
+    assert 0 <= recorder.dropped - (camera.number - 60 - 100) <= 1  # one was taken and not replaced yet
     assert got["sampler"][1:] == pytest.approx([4 + 5 * n for n in range(9)], abs=1)
     assert camera.looked == camera.number
 
