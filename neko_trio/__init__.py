@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from neko_trio._timeline import Timeline
     from neko_trio.media.frames import Frame
     from neko_trio.media.peer_api import CandidatePair, IceOptions, PeerStatistics
+    from neko_trio.media.video_statistics import VideoStatistics
 
 __all__ = [  # noqa: RUF022 - in the order a newcomer meets them
     "open_session",
@@ -39,6 +40,7 @@ __all__ = [  # noqa: RUF022 - in the order a newcomer meets them
     "Timeline",
     "Statistics",
     "PeerStatistics",
+    "VideoStatistics",
     "CandidatePair",
     "IceOptions",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "Timeline": "neko_trio._timeline",
     "Statistics": "neko_trio._statistics",
     "PeerStatistics": "neko_trio.media.peer_api",
+    "VideoStatistics": "neko_trio.media.video_statistics",
     "CandidatePair": "neko_trio.media.peer_api",
     "IceOptions": "neko_trio.media.peer_api",
 }

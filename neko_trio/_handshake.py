@@ -19,6 +19,7 @@ from neko_trio._link import Link, Socket
 from neko_trio._peer_audio import PeerAudio
 from neko_trio._peer_tasks import PeerTasks
 from neko_trio._peer_video import PeerVideo
+from neko_trio._round_trip import RoundTrip
 from neko_trio._services import Budget, open_services, together
 from neko_trio._signals import PeerSignals
 from neko_trio._timeline import Timeline
@@ -62,6 +63,7 @@ class MediaPorts:
     new_number: Callable[[], int]
     frame_context: Callable[[], FrameContext]
     on_data: Callable[[bytes], None]
+    round_trip: RoundTrip
     audio: AudioPort | None = None
     """``None``: no sound is wanted."""
 
@@ -160,6 +162,7 @@ async def open_peer(
                     services.start_soon(tasks.watch_peer)
                     services.start_soon(video.run)
                     services.start_soon(tasks.mark_data_channel)
+                    services.start_soon(ports.round_trip.measure, peer)
                     if sound is not None:
                         services.start_soon(sound.run)
                     attempt.step = "running"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from neko_trio._checks import Options
@@ -16,6 +17,7 @@ from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
+from neko_trio._round_trip import RoundTrip
 from neko_trio._services import Budget
 from neko_trio._state import State, initial_state, reduce_state
 from neko_trio._statistics import Statistics
@@ -48,7 +50,7 @@ class Parts:
         self.options = options
         self.attempt = Attempt(Timeline(), Budget(options.close_timeout))
         self.key = object()
-        self.slot = FrameSlot()
+        self.slot = FrameSlot(wiring.clock)
         self.sound = AudioPort()
         self.audio = Audio(self.sound, on=options.audio)
         self.bus: EventBus[events.ServerEvent] = EventBus()
@@ -59,7 +61,10 @@ class Parts:
         self.lease: Lease | None = None
         self.credential: Credential | None = None
         self.failure: Callable[[], NekoError] | None = None
-        self.data_messages_malformed = 0
+        self.round_trip = RoundTrip()
+        self._data_messages_malformed = 0
+        self._began = wiring.clock()
+        self._past = Statistics()  # what links and peers counted that others have taken the place of
         self._numbers = itertools.count(1)
         self._state: StateCell[State] | None = None
         self.video: VideoSwitch | None = None
@@ -119,11 +124,11 @@ class Parts:
         try:
             event = data_channel.decode_server(message)
         except Malformed as error:
-            self.data_messages_malformed += 1
+            self._data_messages_malformed += 1
             logger.warning("skipped a data channel message of the server: %s", error)
             return
-        if isinstance(event, data_channel.Pong):
-            self.inputs.on_pong(event)
+        if isinstance(event, data_channel.Pong) and not self.inputs.on_pong(event):
+            self.round_trip.on_pong(event)
 
     async def _take_control(self) -> None:
         assert self.credential is not None
@@ -170,27 +175,63 @@ class Parts:
         assert self.link is not None
         return self.link
 
+    # -- the link and the peer that there are now
+
+    def plug_link(self, link: Link) -> None:
+        """The session goes on with this link."""
+        self._past += self._of_link()
+        self.link = link
+
+    def plug_peer(self, peer: Peer, tasks: PeerTasks) -> None:
+        """The session goes on with this peer."""
+        self._past += self._of_peer()
+        self.peer, self.peer_tasks = peer, tasks
+
     def statistics(self) -> Statistics:
-        counts = self.link.counts if self.link else None
-        tasks, video = self.peer_tasks, self.video
-        return Statistics(
+        """A snapshot of everything that is counted."""
+        video, slot, round_trip = self.video, self.slot, self.round_trip
+        now, newest = self.wiring.clock(), slot.newest
+        total = self._past + self._of_link() + self._of_peer()
+        return replace(
+            total,
+            seconds=now - self._began,
             epoch=self.epoch,
-            messages_received=counts.messages_received if counts else 0,
-            messages_sent=counts.messages_sent if counts else 0,
-            messages_malformed=(counts.malformed if counts else 0) + self.data_messages_malformed,
-            offers_unrequested=counts.unrequested_offers if counts else 0,
-            offers_dropped=counts.offers_dropped if counts else 0,
-            candidates_malformed=tasks.candidates_malformed if tasks else 0,
-            candidates_dropped=tasks.candidates_dropped if tasks else 0,
-            candidates_stray=counts.stray_candidates if counts else 0,
-            local_candidates_dropped=tasks.local_candidates_dropped if tasks else 0,
+            messages_malformed=total.messages_malformed + self._data_messages_malformed,
             video_toggles=video.toggles if video else 0,
             video_seconds_on=video.seconds_on if video else 0.0,
             pictures_on_demand=video.pictures_on_demand if video else 0,
-            frames_shown=self.slot.put_total,
-            frames_unseen=self.slot.unseen_total,
+            frames_shown=slot.put_total,
+            frames_unseen=slot.unseen_total,
             audio_blocks=self.sound.blocks_total,
             audio_blocks_dropped=self.sound.dropped_total,
+            frame_age_seconds=slot.age_total,
+            frame_age=now - newest.arrived if newest else None,
+            round_trip=round_trip.seconds,
+            pings_sent=round_trip.pings_sent,
+            pongs_received=round_trip.pongs_received,
             background_failures=self.lease.background_failures.total if self.lease else 0,
-            peer=self.peer.statistics() if self.peer else None,
+        )
+
+    def _of_link(self) -> Statistics:
+        if self.link is None:
+            return Statistics()
+        counts = self.link.counts
+        return Statistics(
+            messages_received=counts.messages_received,
+            messages_sent=counts.messages_sent,
+            messages_malformed=counts.malformed,
+            offers_unrequested=counts.unrequested_offers,
+            offers_dropped=counts.offers_dropped,
+            candidates_stray=counts.stray_candidates,
+        )
+
+    def _of_peer(self) -> Statistics:
+        if self.peer is None or self.peer_tasks is None:
+            return Statistics()
+        tasks = self.peer_tasks
+        return Statistics(
+            candidates_malformed=tasks.candidates_malformed,
+            candidates_dropped=tasks.candidates_dropped,
+            local_candidates_dropped=tasks.local_candidates_dropped,
+            peer=self.peer.statistics(),
         )

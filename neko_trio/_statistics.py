@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from neko_trio._counters import added, difference, gauge, numbers
 
 if TYPE_CHECKING:
     from neko_trio.media.peer_api import PeerStatistics
+    from neko_trio.media.video_statistics import VideoStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Totals since the session began (counts unless a unit is named). Two snapshots subtract: ``later - earlier``."""
+    """Totals since the session began, all its links and peers together; counts, unless a unit is named.
 
-    epoch: int = 0
-    """Which peer connection of the session this is, from 1; 0 without one."""
+    Two snapshots subtract: ``later - earlier`` is what was counted between them, and its properties are the rates and
+    means of that time. What is a state and no total (says its text) is the later one's.
+    """
+
+    seconds: float = 0.0
+    """Seconds that this covers: since the session began, or between the two snapshots."""
+    epoch: int = gauge(0)
+    """Which peer connection of the session is the newest, from 1; 0 without one. A state."""
     messages_received: int = 0
     """WebSocket messages received."""
     messages_sent: int = 0
     """WebSocket messages sent."""
     messages_malformed: int = 0
-    """WebSocket messages skipped: no JSON, or not of their event's shape."""
+    """Messages skipped: no JSON, or not of their event's shape; those of the data channel included."""
     offers_unrequested: int = 0
     """Offers ignored because nobody had asked for them."""
     offers_dropped: int = 0
@@ -47,19 +56,70 @@ class Statistics:
     """Blocks of sound that were heard."""
     audio_blocks_dropped: int = 0
     """Blocks that slow readers of the sound did not get; of several readers the sum."""
+    frame_age_seconds: float = 0.0
+    """Sum of the ages, in seconds since its last packet came, at which frames reached the slot."""
+    frame_age: float | None = gauge(None)
+    """Age of the newest decoded frame, in seconds since its last packet came; ``None`` before the first. A state."""
+    round_trip: float | None = gauge(None)
+    """Seconds from the newest ping on the data channel to its pong, the two programs' own delays included; ``None``
+    before the first. A ping goes out when the channel opens and every 5 s. A state."""
+    pings_sent: int = 0
+    """Pings that measure the round trip. The barriers of ``flush()`` are not among them."""
+    pongs_received: int = 0
+    """Their answers."""
     background_failures: int = 0
-    """Exceptions in the asyncio thread that nobody awaited."""
+    """Exceptions in the asyncio thread that nobody awaited, whichever session they belong to."""
     peer: PeerStatistics | None = None
-    """The current peer connection's own counters; never a difference."""
+    """What the session's peer connections counted; ``None`` before the first."""
 
     def __sub__(self, earlier: Statistics) -> Statistics:
-        """What was counted between ``earlier`` and this snapshot; ``epoch`` and ``peer`` are this one's."""
-        kept = {"epoch", "peer"}
-        return Statistics(
-            **{
-                field.name: getattr(self, field.name)
-                if field.name in kept
-                else getattr(self, field.name) - getattr(earlier, field.name)
-                for field in fields(self)
-            }
-        )
+        """What was counted between ``earlier`` and this snapshot."""
+        return difference(self, earlier)
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Both together; states are ``other``'s."""
+        return added(self, other)
+
+    # -- rates and means
+
+    def per_second(self, count: float) -> float:
+        """``count`` of this snapshot's by its seconds; 0 when it covers no time."""
+        return count / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def bitrate(self) -> float:
+        """Video received, in bits of RTP payload per second."""
+        video = self._video
+        return self.per_second(8 * video.bytes_received) if video else 0.0
+
+    @property
+    def frame_rate(self) -> float:
+        """Encoded frames received per second."""
+        video = self._video
+        return self.per_second(video.frames_received) if video else 0.0
+
+    @property
+    def decode_time(self) -> float | None:
+        """Mean time to decode a frame, in seconds; ``None`` when none was."""
+        video = self._video
+        return video.decode_seconds / video.frames_decoded if video and video.frames_decoded else None
+
+    @property
+    def mean_frame_age(self) -> float | None:
+        """Mean age at which frames reached the slot, in seconds since their last packet came; ``None`` without any."""
+        return self.frame_age_seconds / self.frames_shown if self.frames_shown else None
+
+    @property
+    def _video(self) -> VideoStatistics | None:
+        return self.peer.video if self.peer else None
+
+    # -- for other systems
+
+    def totals(self) -> dict[str, float]:
+        """Every number that only grows, by its name: that of its field, led by the names of those it stands in, such
+        as ``peer_video_frames_decoded``. What Prometheus calls counters."""
+        return {name: value for name, kind, value in numbers(self) if kind == "total"}
+
+    def gauges(self) -> dict[str, float]:
+        """Every other number, by its name; what is unknown is left out."""
+        return {name: value for name, kind, value in numbers(self) if kind != "total"}

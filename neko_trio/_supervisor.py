@@ -136,7 +136,7 @@ class Supervisor:
 
     async def _run_link(self, link: Link, init: events.SystemInit) -> None:
         parts = self._parts
-        parts.link = link
+        parts.plug_link(link)
         refuse_hopeless(init, parts.options)
         parts.inputs.plug(None, link, session_id=init.session_id)
         try:
@@ -153,6 +153,7 @@ class Supervisor:
                 parts.new_number,
                 parts.frame_context,
                 parts.on_data,
+                parts.round_trip,
                 audio=parts.sound if parts.options.audio else None,
             )
             options = PeerOptions(
@@ -161,7 +162,7 @@ class Supervisor:
             )
             opened = open_peer(link, parts.wiring.media.open_peer_connection, parts.attempt, ports, options)
             async with opened as (peer, tasks):
-                parts.peer, parts.peer_tasks = peer, tasks
+                parts.plug_peer(peer, tasks)
                 parts.inputs.plug(peer, link, session_id=init.session_id)
                 try:
                     await self._stay()

@@ -33,6 +33,11 @@ BARRIER_SUBJECT = "neko-trio/barrier"
 _numbers = count(1)  # of the whole process: an answer from another link can never be taken for one of this
 
 
+def next_number() -> int:
+    """A number for a ping or a barrier that no other has."""
+    return next(_numbers)
+
+
 class DataWire(Protocol):
     """The data channel of a peer: ``media.peer_api.Peer`` is one."""
 
@@ -102,7 +107,7 @@ class Channel(ABC):
         """
         if self._lost:
             raise ChannelLost
-        number = next(_numbers)
+        number = next_number()
         barrier = self._barriers[number] = _Barrier(self._ended)
         try:
             await self._send_barrier(number, before)

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -62,7 +63,9 @@ class FrameSlot:
     of its own. However many frames come while trio is busy, trio is woken once, and not at all while nobody waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
+        """``clock`` is that of ``Frame.arrived``, in seconds."""
+        self._clock = clock
         self._token = trio.lowlevel.current_trio_token()
         self._lock = Lock()  # held for microseconds; taken before a source's own
         self._newest: Frame | None = None
@@ -80,6 +83,8 @@ class FrameSlot:
         """Entered around each wait for a picture, on the trio thread; may end it by raising when it is left."""
         self.put_total = 0
         """Frames put so far."""
+        self.age_total = 0.0
+        """Sum of their ages at that moment, seconds."""
         self.unseen_total = 0
         """Frames overwritten before any reader took them."""
 
@@ -119,6 +124,7 @@ class FrameSlot:
             if self._newest is not None and frame.number <= self._newest.number:
                 return
             self.put_total += 1
+            self.age_total += self._clock() - frame.arrived
             if not self._seen:
                 self.unseen_total += 1
             self._newest, self._seen = frame, False

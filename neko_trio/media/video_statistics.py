@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neko_trio._counters import balance, gauge
+
 
 @dataclass(frozen=True, slots=True)
 class VideoStatistics:
@@ -15,14 +17,14 @@ class VideoStatistics:
     """RTP packets, duplicates and retransmissions included."""
     bytes_received: int = 0
     """Bytes of RTP payload."""
-    packets_lost: int = 0
+    packets_lost: int = balance(0)
     """Expected minus received (RFC 3550 §6.4.1): retransmissions make it smaller, duplicates can make it negative."""
     packets_late: int = 0
     """Packets that came twice, or after their frame had been given up."""
     packets_malformed: int = 0
     """Packets whose payload is none of this codec's."""
-    jitter: float = 0.0
-    """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
+    jitter: float = gauge(0.0)
+    """Interarrival jitter in seconds (RFC 3550 §6.4.1). A state, no total."""
     packets_repaired: int = 0
     """Packets that came after they had been missed: sent again, or overtaken on their way."""
     nacks_sent: int = 0
@@ -39,7 +41,7 @@ class VideoStatistics:
     """Those of ``frames_received`` that need no reference."""
     frames_skipped: int = 0
     """Complete encoded frames not decoded because a reference was lost, or because their packets made no picture."""
-    last_frame_arrived: float | None = None
+    last_frame_arrived: float | None = gauge(None)
     """When the newest of ``frames_received`` was complete, in seconds of ``time.perf_counter``. No total."""
     freezes: int = 0
     """Times that no complete frame came for three times as long as usual, and 150 ms longer (webrtc-stats
@@ -51,8 +53,8 @@ class VideoStatistics:
     """Frames turned into pictures."""
     frames_undecoded: int = 0
     """Encoded frames dropped because nobody looked before the next keyframe made them useless."""
-    frames_waiting: int = 0
-    """Encoded frames kept at this moment, for somebody who may look. No total."""
+    frames_waiting: int = gauge(0)
+    """Encoded frames kept at this moment, for somebody who may look. A state, no total."""
     frames_dropped: int = 0
     """Encoded frames dropped because the decoder was behind, or failed on one before."""
     decode_errors: int = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neko_trio._counters import balance, gauge
+
 
 @dataclass(frozen=True, slots=True)
 class AudioStatistics:
@@ -15,7 +17,7 @@ class AudioStatistics:
     """RTP packets, duplicates included."""
     bytes_received: int = 0
     """Bytes of RTP payload."""
-    packets_lost: int = 0
+    packets_lost: int = balance(0)
     """Expected minus received (RFC 3550 §6.4.1); duplicates can make it negative."""
     packets_late: int = 0
     """Packets that came twice, or after they had been given up."""
@@ -23,8 +25,8 @@ class AudioStatistics:
     """Packets whose payload is none of this codec's, or that the decoder refused."""
     packets_unheard: int = 0
     """Packets that came while nobody listened: not decoded."""
-    jitter: float = 0.0
-    """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
+    jitter: float = gauge(0.0)
+    """Interarrival jitter in seconds (RFC 3550 §6.4.1). A state, no total."""
     reports_sent: int = 0
     """RTCP receiver reports."""
     blocks_decoded: int = 0
