@@ -21,7 +21,7 @@ def serve(
     width: Annotated[int, Parameter(help="Width of the desktop in pixels, a multiple of 8.")] = 1280,
     height: Annotated[int, Parameter(help="Height of the desktop in pixels.")] = 720,
     rate: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=120), help="Frames per second.")] = 25,
-    codec: Literal["vp8", "h264"] = "vp8",
+    codec: Literal["vp8", "vp9", "h264", "av1"] = "vp8",
     pre_encoded: Annotated[
         bool, Parameter(negative="", help="Play every watcher the same two seconds, encoded beforehand.")
     ] = False,

@@ -1,15 +1,17 @@
 """One video pipeline: draws the desktop, encodes it once for everybody, in a thread of its own, while someone watches.
 
-What the real server's pipelines do (GStreamer's vp8enc and x264enc, neko-protocol.md §3.6), and so does this: the
-thread idles without watchers; the first one starts the pipeline, which begins with a keyframe; a keyframe comes every
-25 frames; with VP8 each added watcher brings one as well, with H.264 it does not.
+What the real server's pipelines do (GStreamer's vp8enc, vp9enc, x264enc and av1enc, neko-protocol.md §3.6), and so does
+this: the thread idles without watchers; the first one starts the pipeline, which begins with a keyframe; a keyframe
+comes every 25 frames; with VP8 and VP9 each added watcher brings one as well, with H.264 and AV1 it does not.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,7 +21,7 @@ from av.video.frame import PictureType
 
 from neko_trio.simulator._picture import Picture
 
-__all__ = ["CODECS", "KEYFRAME_INTERVAL", "EncodedFrame", "Encoder", "even_size", "open_context"]
+__all__ = ["CODECS", "KEYFRAME_INTERVAL", "EncodedFrame", "Encoder", "coding", "even_size"]
 
 KEYFRAME_INTERVAL = 25
 """Frames from one keyframe to the next, as the server's pipelines are configured."""
@@ -28,6 +30,7 @@ MAX_UNDELIVERED = 3
 """Frames that may be on their way to the peers; with more the pipeline skips until they have gone."""
 
 # measured, 1280x720 at 25 Hz, drawing included: VP8 0.05 core at rest, 0.13 while typing; H.264 0.04 and 0.12
+# encoding alone, a moving picture of that size: VP9 12 ms of CPU per frame, AV1 12 (threads of its own); at 320x200 1
 _OPTIONS = {
     "vp8": (
         "libvpx",
@@ -41,14 +44,33 @@ _OPTIONS = {
         },
     ),
     "h264": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "forced-idr": "1"}),
+    "vp9": (
+        "libvpx-vp9",
+        {
+            "deadline": "realtime",
+            "cpu-used": "8",
+            "lag-in-frames": "0",
+            "static-thresh": "300",
+            "qmin": "4",
+            "qmax": "40",
+        },
+    ),
+    # The one AV1 encoder that PyAV brings. Low delay: each frame comes out before the next goes in.
+    "av1": (
+        "libsvtav1",
+        {"preset": "12", "svtav1-params": "rtc=1:pred-struct=1:rc=2:min-qp=4:max-qp=40:force-key-frames=1:lp=1"},
+    ),
 }
 CODECS = tuple(_OPTIONS)
 """Names of the codecs there are."""
+_KEYFRAME_FOR_WATCHER = ("vp8", "vp9")
+"""Codecs whose encoder takes GStreamer's request for a keyframe (seen: x264enc and av1enc of GStreamer 1.22 do not)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
-    """One frame as the codec made it: a VP8 frame, or an H.264 access unit in Annex B form."""
+    """One frame as the codec made it: a VP8 frame, a VP9 frame or superframe, an H.264 access unit in Annex B form, or
+    an AV1 temporal unit of OBUs with sizes."""
 
     data: bytes
     keyframe: bool
@@ -99,10 +121,10 @@ class Encoder:
         return self._watchers
 
     def add_watcher(self) -> None:
-        """One more watches: the pipeline runs, and with VP8 its next frame is a keyframe."""
+        """One more watches: the pipeline runs, and with VP8 and VP9 its next frame is a keyframe."""
         with self._state:
             self._watchers += 1
-            if self._codec == "vp8":
+            if self._codec in _KEYFRAME_FOR_WATCHER:
                 self._keyframe_wanted = True
             self._state.notify()
 
@@ -151,7 +173,11 @@ class Encoder:
         """Run the pipeline from its first watcher to the end of its last, or until size or rate change."""
         with self._state:
             run = size, rate, _ = self._size, self._rate, self._run_number
-        context = open_context(self._codec, size, rate)
+        with coding(self._codec, size, rate) as context:
+            self._encode_until_stopped(context, run)
+
+    def _encode_until_stopped(self, context: VideoCodecContext, run: tuple[tuple[int, int], int, int]) -> None:
+        size, rate, _ = run
         duration = 90_000 // rate
         since_keyframe = KEYFRAME_INTERVAL  # begins with one
         number = 0
@@ -188,9 +214,12 @@ def even_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(size[0] & ~1, 2), max(size[1] & ~1, 2)
 
 
-def open_context(codec: str, size: tuple[int, int], rate: int) -> VideoCodecContext:
-    """A coder as the pipelines use it: keyframes only where they are asked for, every frame out at once."""
+@contextmanager
+def coding(codec: str, size: tuple[int, int], rate: int) -> Iterator[VideoCodecContext]:
+    """A coder as the pipelines use it: keyframes only where they are asked for, every frame out at once. At the end of
+    the block it is told so, which lets the threads of some coders go."""
     name, options = _OPTIONS[codec]
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 listens to nothing else, and prints a page for each encoder
     context = CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height = size
@@ -202,4 +231,8 @@ def open_context(codec: str, size: tuple[int, int], rate: int) -> VideoCodecCont
     context.max_b_frames = 0
     context.thread_count = 1
     context.options = options
-    return context
+    try:
+        yield context
+    finally:
+        if context.is_open:
+            context.encode(None)

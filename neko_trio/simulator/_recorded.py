@@ -15,7 +15,7 @@ import trio
 from av.video.frame import PictureType
 
 from neko_trio.media.bridge import Lease
-from neko_trio.simulator._encoder import KEYFRAME_INTERVAL, EncodedFrame, even_size, open_context
+from neko_trio.simulator._encoder import KEYFRAME_INTERVAL, EncodedFrame, coding, even_size
 from neko_trio.simulator._media_sender import Playback
 from neko_trio.simulator._offering_peer import OfferingPeer
 from neko_trio.simulator._picture import Picture
@@ -31,14 +31,15 @@ Draw = Callable[[float, tuple[int, int]], Picture]
 def record(draw: Draw, codec: str, size: tuple[int, int], rate: int) -> list[EncodedFrame]:
     """Draw and encode the loop, as fast as it goes. Blocks for some tenths of a second."""
     size = even_size(size)
-    context = open_context(codec, size, rate)
     began = time.monotonic()
     frames = []
-    for number in range(LOOP_FRAMES):
-        frame = draw(began + number / rate, size).to_frame()
-        frame.pts = number
-        frame.pict_type = PictureType.NONE if number % KEYFRAME_INTERVAL else PictureType.I
-        frames += [EncodedFrame(bytes(packet), packet.is_keyframe, 90_000 // rate) for packet in context.encode(frame)]
+    with coding(codec, size, rate) as context:
+        for number in range(LOOP_FRAMES):
+            frame = draw(began + number / rate, size).to_frame()
+            frame.pts = number
+            frame.pict_type = PictureType.NONE if number % KEYFRAME_INTERVAL else PictureType.I
+            packets = context.encode(frame)
+            frames += [EncodedFrame(bytes(packet), packet.is_keyframe, 90_000 // rate) for packet in packets]
     return frames
 
 

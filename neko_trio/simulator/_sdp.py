@@ -13,11 +13,13 @@ import aiortc.sdp
 
 __all__ = ["PAYLOAD_TYPES", "Description", "RemoteDescription", "RemoteMedia", "read_description"]
 
-PAYLOAD_TYPES = {"vp8": 96, "h264": 102}
+PAYLOAD_TYPES = {"vp8": 96, "vp9": 98, "h264": 102, "av1": 96}
 AUDIO_PAYLOAD_TYPE = 111
 
 _VIDEO = {
     "vp8": ("VP8/90000", None),
+    "vp9": ("VP9/90000", "profile-id=0"),
+    "av1": ("AV1/90000", None),
     "h264": ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
 }
 _OPTIONAL = ("a=fmtp:", "a=rtcp-fb:", "a=extmap")
@@ -38,7 +40,7 @@ class Description:
     version: int
     """Grows with each."""
     codec: str
-    """"vp8" or "h264"."""
+    """"vp8", "vp9", "h264" or "av1"."""
     audio_ssrc: int
     video_ssrc: int
     fingerprint: str

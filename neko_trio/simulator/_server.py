@@ -161,8 +161,8 @@ async def open_simulator(
 ) -> AsyncGenerator[Simulator, None]:
     """Serve until the end of the block; ready when it yields.
 
-    `size` in pixels, `rate` in Hz, `codec` "vp8" or "h264".  `host`: loopback unless told otherwise; `port` 0 takes a
-    free one.  `addresses`: the IP addresses of its ICE candidates, by default those it listens on.
+    `size` in pixels, `rate` in Hz, `codec` "vp8", "vp9", "h264" or "av1".  `host`: loopback unless told otherwise;
+    `port` 0 takes a free one.  `addresses`: the IP addresses of its ICE candidates, by default those it listens on.
     Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
     `members`: fixed members instead of "any name, the password decides".  `settings`: fields of the room's settings.
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.

@@ -100,6 +100,8 @@ OWN_SERVER = {
     "clipboard": "a program must copy on the server's desktop",
     "handshake-cookie": "session.cookie.enabled",
     "handshake-h264": "an x264enc pipeline",
+    "handshake-vp9": "a vp9enc pipeline",
+    "handshake-av1": "an av1enc pipeline",
     "handshake-icelite": "webrtc.icelite",
     "handshake-tcpmux": "webrtc.tcpmux",
 }
@@ -119,7 +121,7 @@ async def open_server(config: pytest.Config, name: str) -> AsyncIterator[replay.
 
     async with open_simulator(
         rate=30,
-        codec="h264" if "h264" in name else "vp8",
+        codec=next((codec for codec in ("h264", "vp9", "av1") if codec in name), "vp8"),
         cookie=Cookie() if "cookie" in name else None,
         ice_servers=({"urls": ["stun:127.0.0.1:3479"]},),
         timings=replace(SHORT, heartbeat=0.5) if name in CLOCKED else SHORT,

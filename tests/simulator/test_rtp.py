@@ -9,7 +9,16 @@ from aiortc.rtp import RtcpPacket, RtcpSrPacket, RtpPacket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neko_trio.simulator._rtp_packets import MAX_PAYLOAD, H264Payloader, Payloader, Vp8Payloader, payloader_for
+from neko_trio.media.depayload import FORMATS
+from neko_trio.simulator._rtp_packets import (
+    MAX_PAYLOAD,
+    Av1Payloader,
+    H264Payloader,
+    Payloader,
+    Vp8Payloader,
+    Vp9Payloader,
+    payloader_for,
+)
 from neko_trio.simulator._rtp_sender import HISTORY, RtpSender
 
 RECORDINGS = Path(__file__).parent.parent / "recordings"
@@ -65,6 +74,49 @@ def units_of(payloads: list[bytes]) -> list[bytes]:
         else:
             units.append(payload)
     return units
+
+
+def test_vp9_is_cut_like_the_recorded_stream() -> None:
+    frames = recorded("rtp-vp9-720p.bin")
+    payloader = Vp9Payloader(picture=int.from_bytes(frames[0][0][1:3], "big") & 0x7FFF)
+    assert len(frames) > 50
+    for payloads in frames:
+        heads = [11 if payload[0] & 2 else 3 for payload in payloads]
+        frame = b"".join(payload[head:] for payload, head in zip(payloads, heads, strict=True))
+        assert payloader.payloads(frame) == payloads
+
+
+def test_av1_is_cut_like_the_recorded_stream() -> None:
+    payloader = Av1Payloader()
+    frames = recorded("rtp-av1-720p.bin")
+    assert len(frames) > 50
+    for payloads in frames:
+        unit = FORMATS["AV1"].join(payloads)
+        assert unit.startswith(b"\x12\0")  # a temporal delimiter, which is not sent
+        assert payloader.payloads(unit) == payloads
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 3, 5, 6]), st.booleans(), st.integers(0, 4000)), min_size=1))
+def test_av1_units_come_out_as_they_went_in(shapes: list[tuple[int, bool, int]]) -> None:
+    unit = b"\x12\0"
+    for number, (kind, extended, size) in enumerate(shapes):
+        head = bytes((kind << 3 | 2 | extended << 2,)) + b"\x20" * extended
+        unit += head + leb128(size) + bytes((number & 0xFF,)) * size
+    payloads = Av1Payloader().payloads(unit)
+    assert not payloads or max(map(len, payloads)) <= MAX_PAYLOAD
+    for payload in payloads:
+        assert FORMATS["AV1"].depayload(payload).data == payload
+    kept = [
+        bytes((kind << 3 | 2 | extended << 2,)) + b"\x20" * extended + leb128(size) + bytes((number & 0xFF,)) * size
+        for number, (kind, extended, size) in enumerate(shapes)
+        if kind != 2
+    ]
+    assert FORMATS["AV1"].join(payloads) == b"\x12\0" + b"".join(kept)
+    assert sum(payload[0] >> 3 & 1 for payload in payloads) == sum(kind == 1 for kind, _, _ in shapes)
+
+
+def leb128(value: int) -> bytes:
+    return bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7))
 
 
 def test_h264_leaves_out_delimiters_and_filler() -> None:

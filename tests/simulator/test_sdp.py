@@ -43,7 +43,14 @@ def describe(sdp: str, codec: str) -> Description:
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("handshake-vp8-user.jsonl", "vp8"), ("handshake-h264.jsonl", "h264"), ("restart.jsonl", "vp8")]
+    ("name", "codec"),
+    [
+        ("handshake-vp8-user.jsonl", "vp8"),
+        ("handshake-h264.jsonl", "h264"),
+        ("handshake-vp9.jsonl", "vp9"),
+        ("handshake-av1.jsonl", "av1"),
+        ("restart.jsonl", "vp8"),
+    ],
 )
 def test_offers_are_word_by_word_those_of_the_real_server(name: str, codec: str) -> None:
     for payload in recorded(name, "signal/provide"):
