@@ -3,7 +3,8 @@
 The fixtures ``neko_simulator`` and ``neko_session`` come with pytest's plugin (:mod:`neko_trio.testing.plugin`).
 :class:`FakeMedia` and :func:`open_scripted_session` run the same session code in virtual time, without sockets and
 threads; :func:`cancel_at_every_step` sweeps a scenario over them; :func:`leak_check` finds what real ones leave behind.
-:class:`LossyNetwork` stands between a real session and a real server and loses packets.
+:class:`LossyNetwork` stands between a real session and a real server and loses packets; :class:`MovingDesktop` shows
+what became of the pictures.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from neko_trio.testing._leaks import leak_check
     from neko_trio.testing._lossy import LossyNetwork, NetworkCounts
     from neko_trio.testing._lossy_weather import DirectionCounts, NetworkConditions
+    from neko_trio.testing._moving import MovingDesktop
     from neko_trio.testing._scripted import ScriptedServer, open_scripted_session
     from neko_trio.testing._server import TestServer, external_server, open_test_server
     from neko_trio.testing._sweep import cancel_at_every_step
@@ -25,6 +27,7 @@ __all__ = [
     "FakeMedia",
     "FakePeer",
     "LossyNetwork",
+    "MovingDesktop",
     "NetworkConditions",
     "NetworkCounts",
     "ScriptedServer",
@@ -41,6 +44,7 @@ _HOMES = {
     "FakeMedia": "_fake_peer",
     "FakePeer": "_fake_peer",
     "LossyNetwork": "_lossy",
+    "MovingDesktop": "_moving",
     "NetworkConditions": "_lossy_weather",
     "NetworkCounts": "_lossy",
     "ScriptedServer": "_scripted",
