@@ -129,7 +129,7 @@ async def open_peer(
             attempt.step = "peer"
             tasks = PeerTasks(link, signals, timeline)
             signals.video.stream = provide.video.id
-            video = PeerVideo(ports.video, link, signals.video, timeline, statistics=lambda: tasks.peer.statistics())
+            video = PeerVideo(ports.video, link, signals.video, timeline, peer=lambda: tasks.peer)
             setup = _setup(provide, link, ports, options, timeline, tasks, video.keyframe_needed)
             async with open_connection(setup) as peer, open_services() as services:
                 timeline.mark("peer_created")

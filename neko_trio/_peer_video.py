@@ -16,15 +16,20 @@ from neko_trio.errors import NekoError
 from neko_trio.protocol import requests
 
 if TYPE_CHECKING:
-    from neko_trio.media.peer_api import PeerStatistics
+    from neko_trio.media.peer_api import Peer
 
 logger = logging.getLogger("neko_trio.video")
 
-FIRST_PACKET_PATIENCE = 0.5
-"""Seconds, on top of two round trips, that the first packet may take before the video is switched once more.
+FIRST_PACKET_PATIENCE = 3.0
+"""Seconds that the first packet may take before the video is switched once more; before that it is never switched off.
 
-It takes 30 ms. A loaded server needs up to 0.4 s to start its pipeline (seen), and to take away the only watcher then
-starts it from the beginning."""
+It takes 30 ms; on a loaded server more than 0.5 s were seen. Taken away from a pipeline that has not sent anything yet,
+the only watcher can bring the server to a standstill (seen, and read in the stacks): ending the pipeline, it holds a
+lock and waits for the capture, which waits for room in its queue, which waits for the first frame to be let go, which
+waits for that lock. No video then, for anybody, until the server is restarted."""
+
+LAST_PATIENCE = 0.5
+"""Seconds that the close waits for that first packet, for the same reason."""
 
 ANSWER_PATIENCE = 5.0
 """Seconds that an answer may take: an enable's comes when the pipeline has been started, all others in a millisecond.
@@ -45,6 +50,11 @@ are the only watcher: then the pipeline starts anew (seen with x264enc)."""
 class Wire(Protocol):
     """The WebSocket of a link."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether messages can still be sent."""
+        ...
+
     async def send_texts(self, texts: list[str]) -> None:
         """Send all of them in order, or, when cancelled, none. Raises a ``NekoError`` when it cannot."""
         ...
@@ -53,7 +63,7 @@ class Wire(Protocol):
 class PeerVideo:
     """One peer's video at the server. :meth:`begin` when connected, :meth:`run` as a task, :meth:`end` before it goes.
 
-    ``answers`` are those of this peer; ``statistics`` makes a snapshot of what it has received.
+    ``peer`` is asked for only once there is one.
     """
 
     def __init__(
@@ -63,16 +73,16 @@ class PeerVideo:
         answers: VideoAnswers,
         timeline: Timeline,
         *,
-        statistics: Callable[[], PeerStatistics],
+        peer: Callable[[], Peer],
     ) -> None:
         self._switch, self._wire, self._answers, self._timeline = switch, wire, answers, timeline
-        self._statistics = statistics
+        self._peer = peer
         self._turn = trio.Lock()
         self._woken = trio.Event()
         self._keyframe_needed = self._ended = False
         self._toggle_from = -math.inf
-        self._check_at = math.inf  # when the first packet since the switching on should have come
-        self._packets_before = 0
+        self._packets_before = 0  # those of earlier pipelines
+        self._start_limit = self._check_at = math.inf  # when the pipeline's first packet should have come at the latest
         self.on = False
         """What the server was last told."""
         self.off_since: float | None = -math.inf
@@ -90,7 +100,7 @@ class PeerVideo:
 
     def packets_received(self) -> int:
         """Video packets so far."""
-        video = self._statistics().video
+        video = self._peer().statistics().video
         return video.packets_received if video is not None else 0
 
     def wake(self) -> None:
@@ -119,19 +129,30 @@ class PeerVideo:
                 await self._answer()
                 continue
             now = trio.current_time()
-            selection = self._switch.selection
-            if selection is not None:
+            selection, wanted = self._switch.selection, self._switch.wanted_until > now
+            keyframe = self._keyframe_needed and now >= self._toggle_from
+            if self.on and now < self._start_limit and (selection or not wanted or keyframe) and not self._flows:
+                with trio.move_on_at(self._start_limit):
+                    await self._peer().wait_packets(self._packets_before)
+            elif selection is not None:
                 await self._select(selection)
-            elif (wanted := self._switch.wanted_until > now) is not self.on:
+            elif wanted is not self.on:
                 await self._tell(on=wanted)
             elif self.on and now >= self._check_at:
-                await self._look_for_packets()
-            elif self.on and self._keyframe_needed and now >= self._toggle_from:
+                self._check_at = math.inf  # once
+                if not self._flows:
+                    await self._toggle("no packet came")
+            elif self.on and keyframe:
                 self._keyframe_needed = False
                 await self._toggle("the receiver needs a keyframe")
             else:
                 with trio.move_on_at(self._next_at()):
                     await self._woken.wait()
+
+    @property
+    def _flows(self) -> bool:
+        """Whether the pipeline that the server was last told to send has sent something."""
+        return self.packets_received() > self._packets_before
 
     def _next_at(self) -> float:
         """When there is something to do, even if nothing happens until then."""
@@ -144,28 +165,33 @@ class PeerVideo:
         """Switch the video off before the peer goes, and wait for the answer, a quarter of a second at most.
 
         The server handles messages and the peer's end at the same time, and an enable that meets the end leaves a
-        watcher behind, for which the pipeline runs on for ever (seen).
+        watcher behind, for which the pipeline runs on for ever (seen). A pipeline that is just being started is given
+        half a second for its first packet.
         """
         self._ended = True
         self._woken.set()
         was_on, self.on = self.on, False
         self._switch.unplug(self)
-        with trio.move_on_after(DISABLE_PATIENCE):
-            if was_on:
-                async with self._turn:  # an enable that is being written goes first
-                    try:
+        try:
+            if was_on and self._wire.alive and not self._flows:
+                with trio.move_on_after(LAST_PATIENCE):
+                    await self._peer().wait_packets(self._packets_before)
+            with trio.move_on_after(DISABLE_PATIENCE):
+                if was_on:
+                    async with self._turn:  # an enable that is being written goes first
                         await self._send(requests.SignalVideo(disabled=True))
-                    except NekoError:
-                        return  # without a link nobody can be told; the server ends the peer with its session
-            await self._answers.settled()
+                await self._answers.settled()
+        except NekoError:
+            return  # without a link nobody can be told, and without a peer nothing is sent: the server ends it
 
     # -- what the task does
 
     async def _tell(self, *, on: bool) -> None:
         self.on, self.off_since, self._keyframe_needed = on, None, False
         self._switch.note_switch(on=on)
-        self._packets_before = self.packets_received()
-        self._check_at = trio.current_time() + FIRST_PACKET_PATIENCE + 2 * self.round_trip if on else math.inf
+        if on:
+            self._note_start()
+            self._check_at = self._start_limit
         async with self._turn:
             if self._ended:
                 return
@@ -193,18 +219,19 @@ class PeerVideo:
                     return
                 await self._send(requests.SignalVideo(selector=requests.StreamSelector(id=selection.stream)))
             answered = await self._answer()
+            if self.on:
+                self._note_start()
         self._switch.note_selected(selection, refused=not answered or self._answers.stream != selection.stream)
 
-    async def _look_for_packets(self) -> None:
-        """No packet came since the video was switched on: switch it once more."""
-        self._check_at = math.inf
-        if self.packets_received() == self._packets_before:
-            await self._toggle("no packet came")
+    def _note_start(self) -> None:
+        """The server is about to start a pipeline for us, unless it runs for others already."""
+        self._packets_before = self.packets_received()
+        self._start_limit = trio.current_time() + FIRST_PACKET_PATIENCE + 2 * self.round_trip
 
     async def _toggle(self, why: str) -> None:
         """Off and on: a new watcher gets a keyframe first."""
-        self._toggle_from = trio.current_time() + TOGGLE_INTERVAL
-        if self._statistics().codec not in KEYFRAME_FOR_WATCHERS and not self._switch.alone:
+        self._toggle_from, self._check_at = trio.current_time() + TOGGLE_INTERVAL, math.inf
+        if self._peer().statistics().codec not in KEYFRAME_FOR_WATCHERS and not self._switch.alone:
             return  # it would bring nothing: the periodic keyframe will come
         self._switch.toggles += 1
         logger.info("switching the video off and on: %s", why)
@@ -212,6 +239,8 @@ class PeerVideo:
             if self._ended:
                 return
             await self._send(requests.SignalVideo(disabled=True), requests.SignalVideo(disabled=False))
+        await self._answer()
+        self._note_start()
 
     async def _send(self, *messages: requests.SignalVideo) -> None:
         self._answers.owed += len(messages)

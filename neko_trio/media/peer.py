@@ -11,6 +11,7 @@ import outcome
 import trio
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
+from neko_trio._services import open_services
 from neko_trio.errors import (
     IceFailed,
     MediaThreadLost,
@@ -235,6 +236,17 @@ class PeerConnection:
         await self._data_open.wait()
         if not self._is_data_open:
             raise self._why_ended("running")
+
+    async def wait_packets(self, more_than: int) -> None:
+        """See :meth:`Peer.wait_packets`."""
+        async with open_services() as services:
+            with trio.CancelScope() as scope:
+                services.start_soon(self._cancel_at_end, scope)
+                await self._lease.run(self._peer.wait_packets, more_than)
+
+    async def _cancel_at_end(self, scope: trio.CancelScope) -> None:
+        await self._ended.wait()
+        scope.cancel(reason="the peer has ended")
 
     def _why_ended(self, step: str) -> NekoError:
         reason = self._end or "it ended"

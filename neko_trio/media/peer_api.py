@@ -62,9 +62,9 @@ class PeerSetup:
     timeline: Timeline
     slot: FrameSlot
     new_number: Callable[[], int]
-    """Next frame number; called on the decoder's thread."""
+    """Next frame number; called on the asyncio thread."""
     frame_context: Callable[[], FrameContext]
-    """What is known about the picture being decoded; called on the decoder's thread."""
+    """What is known about the picture that has come; called on the asyncio thread."""
     on_candidate: Callable[[str], None]
     """A local candidate, ``"candidate:…"``, to send as ``signal/candidate``. Only after ``start_checks()``."""
     on_data: Callable[[bytes], None]
@@ -183,6 +183,11 @@ class Peer(Protocol):
 
     async def wait_ended(self) -> str:
         """Wait until the peer has died by itself or was closed; return why, in words fit for an error's text."""
+        ...
+
+    async def wait_packets(self, more_than: int) -> None:
+        """Wait until more than so many video packets have been received (``statistics().video.packets_received``), or
+        until the peer has ended. Returns at once when there is no video track."""
         ...
 
     async def wait_data_channel(self) -> None:

@@ -67,6 +67,7 @@ class VideoReceiver:
         self._ssrc: int | None = None
         self._sender_report: tuple[int, float] | None = None  # middle 32 bits of its NTP time, when it came
         self._last_frame_arrived: float | None = None
+        self._packet_came: asyncio.Event | None = None
         self._packets = self._bytes = self._malformed = self._reports = 0
 
     def attach(self, rtp_receiver: RTCRtpReceiver) -> None:
@@ -125,6 +126,7 @@ class VideoReceiver:
         Cancelled, all of them end all the same; only the waiting for it is cut short.
         """
         self.stop()
+        self._wake_for_packet()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -135,6 +137,18 @@ class VideoReceiver:
 
     # -- packets
 
+    async def wait_packets(self, more_than: int) -> None:
+        """Wait until more than so many packets have come, or until the end. Cancelling is safe."""
+        while self._packets <= more_than and not self._closed:
+            if self._packet_came is None:
+                self._packet_came = asyncio.Event()
+            await self._packet_came.wait()
+
+    def _wake_for_packet(self) -> None:
+        if self._packet_came is not None:
+            self._packet_came.set()
+            self._packet_came = None
+
     async def _on_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
         if self._closed:
             return
@@ -142,6 +156,7 @@ class VideoReceiver:
         if packet.ssrc != self._ssrc:
             self._begin_stream(packet.ssrc, now)
         self._packets += 1
+        self._wake_for_packet()
         self._bytes += len(packet.payload)
         self._reception.add(packet.sequence_number, packet.timestamp, now)
         try:

@@ -225,6 +225,11 @@ class ReceivingPeer:
             self._channel.send(message)
         self._data_sent += len(messages)
 
+    async def wait_packets(self, more_than: int) -> None:
+        """Wait for more video packets than that, or until the end; at once without video. Cancelling is safe."""
+        if self._video is not None:
+            await self._video.wait_packets(more_than)
+
     # -- the end
 
     def start_close(self) -> asyncio.Task[None]:

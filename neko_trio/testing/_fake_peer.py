@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from neko_trio.media.peer_api import PeerSetup, PeerStatistics
 
 ANSWER = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=fake answer\r\nt=0 0\r\n"
+
+
+PACKET_RATE = 25
+"""Hz."""
 
 
 class FakePeer:
@@ -122,12 +127,28 @@ class FakePeer:
         return ANSWER
 
     def statistics(self) -> PeerStatistics:
-        """All zero but the codec and the packets, of which each picture shown is one."""
+        """All zero but the codec and the video packets."""
         from neko_trio.media.peer_api import PeerStatistics
         from neko_trio.media.video_statistics import VideoStatistics
 
         codec = self._media.codec
-        return PeerStatistics(codec=codec, video=VideoStatistics(codec=codec, packets_received=self._shown))
+        return PeerStatistics(codec=codec, video=VideoStatistics(codec=codec, packets_received=self._packets))
+
+    @property
+    def _video(self) -> FakeVideo | None:
+        """What sends packets of nothing: one for each picture are all there are, if the peer films, or is silent."""
+        return None if self._media.silent or self._media.rate is not None else self._media.video
+
+    @property
+    def _packets(self) -> int:
+        return self._shown + (self._video.packets if self._video is not None else 0)
+
+    async def wait_packets(self, more_than: int) -> None:
+        """Until there are more packets than that, or the peer has ended."""
+        await trio.lowlevel.checkpoint()
+        while self._packets <= more_than and not self._ended.is_set():
+            with trio.move_on_at(self._video.next_packet_at if self._video is not None else math.inf):
+                await self._media.video.wait_changed()
 
     def ice_failed(self, reason: str, *, step: str = "ice") -> IceFailed:
         """The reason, and the candidates that were handed over."""
@@ -142,6 +163,7 @@ class FakePeer:
             self._media.open_peers.discard(self)
             self._reason = self._reason or "it was closed"
             self._ended.set()
+            self._media.video.note()
         await trio.lowlevel.checkpoint()
 
     # -- what a test does to it
@@ -158,6 +180,7 @@ class FakePeer:
                 arrived=trio.current_time(),
             )
         self._shown += 1
+        self._media.video.note()
         for mark in ("first_packet", "first_frame"):
             self.setup.timeline.mark(mark)
         self.setup.slot.put(picture)
@@ -173,12 +196,13 @@ class FakePeer:
             if video.disabled:
                 await video.wait_changed()
                 continue
+            run = video.run
             started = trio.current_time() + max(0.0, media.start - media.pipeline_delay)
             for number in itertools.count():
                 captured = started + number / rate
-                with trio.move_on_at(captured + media.pipeline_delay) as scope:
-                    await video.wait_changed()
-                if not scope.cancelled_caught:
+                with trio.move_on_at(captured + media.pipeline_delay):
+                    while video.run == run:
+                        await video.wait_changed()
                     break  # the pipeline has ended, and its frames with it
                 self.captured[self.show(np.zeros((16, 16, 3), np.uint8)).number] = captured
 
@@ -186,6 +210,7 @@ class FakePeer:
         """Die, as after a loss of the network."""
         self._reason = reason
         self._ended.set()
+        self._media.video.note()
 
 
 class FakeVideo:
@@ -194,16 +219,37 @@ class FakeVideo:
     def __init__(self) -> None:
         self.disabled = True
         self.stream = ""
+        self.run = 0
+        """Which pipeline it is: another one begins with each :meth:`set`."""
+        self._on_since = math.inf
+        self._packets_before = 0
         self._changed = trio.Event()
 
     def set(self, *, disabled: bool, stream: str) -> None:
         """Switch: the pipeline of before ends, with the frames in it."""
+        self._packets_before, self._on_since = self.packets, math.inf if disabled else trio.current_time()
         self.disabled, self.stream = disabled, stream
+        self.run += 1
+        self.note()
+
+    @property
+    def packets(self) -> int:
+        """Packets sent so far: 25 a second, the first a 25th of a second after the switching on."""
+        on_for = trio.current_time() - self._on_since
+        return self._packets_before + (int(on_for * PACKET_RATE + 1e-6) if on_for > 0 else 0)
+
+    @property
+    def next_packet_at(self) -> float:
+        """When the next one comes (trio's clock), ``inf`` while the video is off."""
+        return self._on_since + (self.packets - self._packets_before + 1) / PACKET_RATE
+
+    def note(self) -> None:
+        """Something happened: whoever waits looks again."""
         self._changed.set()
         self._changed = trio.Event()
 
     async def wait_changed(self) -> None:
-        """Until the next :meth:`set`."""
+        """Until the next :meth:`set` or :meth:`note`."""
         await self._changed.wait()
 
 
@@ -215,7 +261,7 @@ class FakeMedia:
 
     With a ``rate`` (Hz) pictures come by themselves while the scripted server's video is on: the first one ``start``
     seconds after it was switched on, each captured ``pipeline_delay`` seconds before it comes (see
-    ``FakePeer.captured``). Without, a test shows them.
+    ``FakePeer.captured``). Without, a test shows them, and packets of nothing come; ``silent``: not even those.
     """
 
     def __init__(
@@ -224,6 +270,7 @@ class FakeMedia:
         delays: dict[str, float] | None = None,
         failures: dict[str, Exception] | None = None,
         data_channel: bool = True,
+        silent: bool = False,
         codec: str = "VP8",
         rate: float | None = None,
         start: float = 0.02,
@@ -232,6 +279,7 @@ class FakeMedia:
         self.delays = delays or {}
         self.failures = failures or {}
         self.data_channel = data_channel
+        self.silent = silent
         self.codec = codec
         self.rate, self.start, self.pipeline_delay = rate, start, pipeline_delay
         self.video = FakeVideo()
