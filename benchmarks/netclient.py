@@ -192,15 +192,21 @@ async def simulator(errand: dict[str, Any]) -> None:
     from neko_trio.simulator import _ice, _offering_peer, open_simulator
 
     class Stubborn(_ice.ServerAgent):
-        """Drops what claims the controlling role, and never gives up its own."""
+        """Drops what claims the controlling role, ignores the refusal of its own claims, and pings on at its ticks."""
+
+        refused = False
 
         def request_received(self, message: Any, addr: tuple[str, int], protocol: Any) -> None:
             if "ICE-CONTROLLING" not in message.attributes:
                 super().request_received(message, addr, protocol)
 
         def switch_role(self, ice_controlling: bool) -> None:
-            if ice_controlling:
-                super().switch_role(ice_controlling=True)
+            self.refused = not ice_controlling
+
+        def _ping(self, pair: Any, *, nominate: bool = False) -> None:
+            refused, self.refused = self.refused, False
+            if not refused:  # else the base class asks again at once, in its other role
+                super()._ping(pair, nominate=nominate)
 
     if errand["stubborn"]:
         setattr(_offering_peer, "ServerAgent", Stubborn)  # noqa: B010 - not a name it exports; this process serves one row

@@ -44,7 +44,7 @@ BESIDE = (("10.72.1.2", 24), ("10.73.1.2", 24), ("fd72:1::2", 64))
 """Addresses of the client that lead nowhere, as those of a container bridge or of a VPN."""
 
 COUNTERS = (
-    *("dead", "blocked", "masqueraded", "udp_to_server", "media_tcp_to_server"),
+    *("dead", "blocked", "masqueraded", "unsolicited", "udp_to_server", "media_tcp_to_server"),
     *("udp_to_relay", "tcp_to_relay", "tls_to_relay", "client_address_at_server"),
 )
 
@@ -63,7 +63,7 @@ class Network:
     """``ip6``: the client has no IPv4 address. ``loopback``: the client is on the server's machine. ``alone``: so it
     is, and that machine has a loopback interface and no other."""
     nat: bool = False
-    """The router masquerades the client."""
+    """The router masquerades the client, and lets nobody in that the client did not ask."""
     blocked: tuple[str, ...] = ()
     """nft expressions of what the router drops on its way from the client or to it."""
     addresses_beside: bool = False
@@ -205,12 +205,20 @@ class Lab:
     def address(self, host: str) -> str:
         return address(host, self.network)
 
+    @property
+    def turn_address(self) -> str:
+        """Where the STUN and TURN server is: IPv4 whatever the client has."""
+        return "127.0.0.1" if self.network.route == "alone" else f"10.71.{HOSTS['relay']}.2"
+
     async def build(self) -> None:
         alone = self.network.route == "alone"
         names = ("server",) if alone else ("client", "router", "server", "relay")
         for name in names:
             self._write_resolver(name)
             await run("ip", "netns", "add", self._prefix + name)
+            # Addresses are there at once, and not only after a second of asking whether another has them.
+            at_once = "for one in all default; do echo 0 > /proc/sys/net/ipv6/conf/$one/accept_dad; done"
+            await run("ip", "netns", "exec", self._prefix + name, "sh", "-c", at_once)
         for name in names:
             await self._ip(name, "link set lo up")
         if alone:
@@ -219,6 +227,8 @@ class Lab:
         await run("ip", "netns", "exec", self._prefix + "router", "sh", "-c", forwarding)
         for host, number in HOSTS.items():
             await self._connect(host, number)
+        # Only with a route do packets come as far as the rule that drops them without a word.
+        await run("ip", "-n", self._prefix + "router", "route", "add", NOWHERE, "dev", "relay")
         await run("ip", "netns", "exec", self._prefix + "router", "nft", "-f", "-", text=self._rules())
 
     async def _connect(self, host: str, number: int) -> None:
@@ -269,6 +279,7 @@ class Lab:
             for expression in self.network.blocked
         )
         masquerade = '    iifname "client" counter name masqueraded masquerade' if self.network.nat else ""
+        unsolicited = '    oifname "client" ct state new counter name unsolicited drop' if self.network.nat else ""
         to_server, to_relay = ('iifname "client" oifname "server"', 'iifname "client" oifname "relay"')
         return "\n".join(
             [
@@ -278,6 +289,7 @@ class Lab:
                 "    type filter hook forward priority 0;",
                 f"    ip daddr {{ {DEAD}, {NOWHERE} }} counter name dead drop",
                 blocked,
+                unsolicited,
                 f"    {to_server} meta l4proto udp counter name udp_to_server",
                 f"    {to_server} tcp dport {MUX_PORT} counter name media_tcp_to_server",
                 f"    {to_relay} meta l4proto udp counter name udp_to_relay",

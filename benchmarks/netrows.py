@@ -120,7 +120,7 @@ UDP = {"protocol": "udp"}
 DIRECT_UDP = {"protocol": "udp", "local_type": "host"}
 RELAYED = {"local_type": "relay"}
 TCP = {"protocol": "tcp"}
-BEHIND_NAT = (Proof("masqueraded"), Proof("client_address_at_server", some=False))
+BEHIND_NAT = (Proof("masqueraded"), Proof("unsolicited"), Proof("client_address_at_server", some=False))
 LOCAL_TURN = turn(host="127.0.0.1")
 CAPTURE = (
     "ximagesrc display-name={display} show-pointer=true use-damage=false ! video/x-raw,framerate=25/1 "
@@ -311,11 +311,19 @@ ROWS: tuple[Row, ...] = (
         flags=("--webrtc.icetrickle=false", "--webrtc.epr", UDP_PORTS),
         pair=UDP,
     ),
-    Row(name="nat1to1-wrong", what="the server announces an address that leads nowhere", announced=NOWHERE, pair=UDP),
+    Row(
+        name="nat1to1-wrong",
+        what="the server announces an address that leads nowhere, and asks no STUN server",
+        backend=(),
+        announced=NOWHERE,
+        pair=UDP,
+        proofs=(Proof("dead"),),
+    ),
     Row(
         name="nat1to1-wrong-nat",
         what="the same, and the client is behind NAT: only the WebSocket's address leads there",
         network=NAT,
+        backend=(),
         announced=NOWHERE,
         pair=UDP,
         proofs=(*BEHIND_NAT, Proof("dead")),
@@ -329,12 +337,12 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         name="loopback-only",
-        what="client and server on a machine without any interface but loopback; the server reached through its relay",
+        what="client and server on a machine without any interface but loopback, where the server needs a TURN server",
         network=Network(route="alone"),
         frontend=(LOCAL_TURN,),
         backend=(LOCAL_TURN,),
         announced=None,
-        pair={"remote": "127.0.0.1", "remote_type": "relay"},
+        pair={"protocol": "udp", "local": "127.0.0.1", "remote": "127.0.0.1"},
     ),
     Row(
         name="estimator",

@@ -171,7 +171,7 @@ async def open_server(row: Row, lab: Lab, shop: Workshop, port: int, name: str) 
 @asynccontextmanager
 async def open_relay(lab: Lab, shop: Workshop) -> AsyncIterator[None]:
     """coturn, answering. It is the STUN server of all rows, too."""
-    where = lab.address("relay")
+    where = lab.turn_address
     command = [
         *("turnserver", "-n", "--no-cli", "--no-dtls", "--fingerprint", "--lt-cred-mech", "--realm=lab"),
         *("--log-file=stdout", "--allow-loopback-peers", f"--pidfile={shop.home}/turnserver.pid"),

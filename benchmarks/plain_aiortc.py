@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
@@ -43,30 +44,38 @@ def logout(url: str, token: str) -> None:
 
 
 async def connect_once(
-    url: str, username: str, password: str, *, relay_only: bool = False, patience: float = 20.0
+    url: str,
+    username: str,
+    password: str,
+    *,
+    relay_only: bool = False,
+    patience: float = 20.0,
+    watch: Callable[[Any], Awaitable[None]] | None = None,
 ) -> dict[str, float]:
     """Milliseconds from the dial to ``connected`` and ``first_frame``.
 
     Raises what went wrong: a :class:`TimeoutError` says where it stood when ``patience`` (seconds) was over, for it
-    knows no end of its own.
+    knows no end of its own. ``watch`` is awaited with the video track after the first frame.
     """
     stages = ["before the offer"]
     token = await asyncio.to_thread(login, url, username, password)
     try:
         async with asyncio.timeout(patience):
-            return await _connect(url, token, relay_only, stages)
+            return await _connect(url, token, relay_only, stages, watch)
     except TimeoutError:
         raise TimeoutError(f"after {patience:g} s {stages[-1]}") from None
     finally:
         await asyncio.to_thread(logout, url, token)
 
 
-async def _connect(url: str, token: str, relay_only: bool, stages: list[str]) -> dict[str, float]:
+async def _connect(
+    url: str, token: str, relay_only: bool, stages: list[str], watch: Callable[[Any], Awaitable[None]] | None
+) -> dict[str, float]:
     dial = perf_counter()
     marks: dict[str, float] = {}
     address = "ws" + url.removeprefix("http") + "/api/ws"
     headers = {"Authorization": f"Bearer {token}"}
-    async with open_websocket(address, additional_headers=headers, max_size=None) as socket:
+    async with open_websocket(address, additional_headers=headers, max_size=None, close_timeout=1) as socket:
         await socket.send(
             json.dumps({"event": "signal/request", "payload": {"video": {}, "audio": {"disabled": True}}})
         )
@@ -74,8 +83,8 @@ async def _connect(url: str, token: str, relay_only: bool, stages: list[str]) ->
         early: list[dict[str, Any]] = []
         shown = asyncio.get_running_loop().create_future()
         tasks: list[asyncio.Task[None]] = []
+        reading = asyncio.ensure_future(socket.recv())
         try:
-            reading = asyncio.ensure_future(socket.recv())
             while not shown.done():
                 await asyncio.wait({reading, shown}, return_when=asyncio.FIRST_COMPLETED)
                 if not reading.done():
@@ -83,7 +92,7 @@ async def _connect(url: str, token: str, relay_only: bool, stages: list[str]) ->
                 message = json.loads(reading.result())
                 reading = asyncio.ensure_future(socket.recv())
                 if message["event"] == "signal/provide":
-                    pc = _make(message["payload"]["iceservers"], relay_only, marks, dial, shown, tasks, stages)
+                    pc = _make(message["payload"]["iceservers"], relay_only, marks, dial, shown, tasks, stages, watch)
                     await pc.setRemoteDescription(RTCSessionDescription(message["payload"]["sdp"], "offer"))
                     for candidate in early:
                         await _add(pc, candidate)
@@ -95,9 +104,9 @@ async def _connect(url: str, token: str, relay_only: bool, stages: list[str]) ->
                         early.append(message["payload"])
                     else:
                         await _add(pc, message["payload"])
-            reading.cancel()
             shown.result()
         finally:
+            reading.cancel()
             for task in tasks:
                 task.cancel()
             if pc is not None:
@@ -113,6 +122,7 @@ def _make(
     shown: asyncio.Future[None],
     tasks: list[asyncio.Task[None]],
     stages: list[str],
+    watch: Callable[[Any], Awaitable[None]] | None,
 ) -> RTCPeerConnection:
     ice = [RTCIceServer(one["urls"], one.get("username"), one.get("credential")) for one in servers]
     policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
@@ -121,7 +131,8 @@ def _make(
 
     @pc.on("connectionstatechange")
     def changed() -> None:
-        stages.append(f"in state {pc.connectionState}")
+        if pc.connectionState != "closed":
+            stages.append(f"in state {pc.connectionState}")
         if pc.connectionState == "connected":
             marks.setdefault("connected", (perf_counter() - dial) * 1000)
         elif pc.connectionState == "failed" and not shown.done():
@@ -131,12 +142,22 @@ def _make(
     def started(track: Any) -> None:
         if track.kind == "video":
             tasks.append(asyncio.ensure_future(receive(track)))
+            tasks[-1].add_done_callback(received)
+
+    def received(task: asyncio.Task[None]) -> None:
+        if task.cancelled() or shown.done():
+            return
+        error = task.exception()
+        if error is None:
+            shown.set_result(None)
+        else:
+            shown.set_exception(error)
 
     async def receive(track: Any) -> None:
         await track.recv()
         marks["first_frame"] = (perf_counter() - dial) * 1000
-        if not shown.done():
-            shown.set_result(None)
+        if watch is not None:
+            await watch(track)
 
     return pc
 
