@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from threading import Lock
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from neko_trio.simulator._frame_code import FRAME_CODE_SIZE, FrameCode, draw_frame_code
 from neko_trio.simulator._input_events import (
@@ -27,10 +28,13 @@ from neko_trio.simulator._input_events import (
 from neko_trio.simulator._picture import Bytes2D, Picture
 from neko_trio.simulator._widgets import Box, Button, Label, ScrollList, TextArea, Widget
 
-__all__ = ["Desktop", "LockedDesktop", "Rendered", "SmallDesktop"]
+__all__ = ["Desktop", "LockedDesktop", "Rendered", "Samples", "SmallDesktop", "Sounding"]
 
 Rendered: TypeAlias = Picture | Bytes2D
 """A `Picture`, or an RGB array (height, width, 3) uint8; another size than the screen's is scaled to it."""
+
+Samples: TypeAlias = NDArray[np.int16] | NDArray[np.float32] | NDArray[np.float64]
+"""Sound, see `Sounding`."""
 
 BACKDROP = (226, 231, 240)
 TITLE = (28, 34, 48)
@@ -39,7 +43,10 @@ MINIMUM = (320, 200)
 
 
 class Desktop(Protocol):
-    """A program on the simulator's screen. Draw your own by giving `open_simulator` an object with these two."""
+    """A program on the simulator's screen. Draw your own by giving `open_simulator` an object with these two.
+
+    With the method of `Sounding` as well it can be heard.
+    """
 
     def render(self, now: float, /) -> Rendered:
         """Draw the screen as of ``now`` (seconds of ``time.monotonic()``). Called on an encoder's thread once per
@@ -49,8 +56,18 @@ class Desktop(Protocol):
         """One input event (trio thread), in order. Must not block."""
 
 
+@runtime_checkable
+class Sounding(Protocol):
+    """A desktop that can be heard."""
+
+    def sound(self, start: int, count: int, /) -> Samples:
+        """``count`` samples from sample number ``start`` on, at 48 kHz: shape (count, 2), or (count,) for both
+        channels; int16, or floats from -1 to 1. Called on the sound's thread every 20 ms while someone listens;
+        ``start`` goes on where it was when someone listens again. The result is read before the next call."""
+
+
 class LockedDesktop:
-    """Any desktop, with ``render`` and ``on_input`` never at the same time, so that it needs no locks of its own."""
+    """Any desktop, with its methods never at the same time, so that it needs no locks of its own."""
 
     def __init__(self, desktop: Desktop) -> None:
         self.desktop = desktop
@@ -70,6 +87,17 @@ class LockedDesktop:
                 picture.copy_from(rendered)
                 return picture
             return rendered.copy()
+
+    @property
+    def sounds(self) -> bool:
+        """Whether it can be heard."""
+        return isinstance(self.desktop, Sounding)
+
+    def sound(self, start: int, count: int, /) -> Samples:
+        """What a `Sounding` desktop sounds like."""
+        assert isinstance(self.desktop, Sounding)
+        with self._lock:
+            return self.desktop.sound(start, count)
 
     def picture(self, now: float, size: tuple[int, int]) -> Picture:
         """Render and convert to 4:2:0 of ``size`` (width, height; even)."""

@@ -20,6 +20,7 @@ from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, Server
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._pipelines import LivePipeline, Pipeline, Watch
 from neko_trio.simulator._recorded import RecordedPipeline
+from neko_trio.simulator._sound import Hearing, SoundPipeline
 
 __all__ = ["DesktopFailed", "PeerLimits", "SimulatorMedia", "SimulatorPeer", "open_media"]
 
@@ -30,7 +31,7 @@ CLOSE_LIMIT = 5.0
 
 
 class DesktopFailed(RuntimeError):
-    """The desktop's ``render`` raised, or what it returned cannot be encoded: the simulator cannot go on."""
+    """The desktop raised, or what it returned cannot be encoded: the simulator cannot go on."""
 
 
 class _Events:
@@ -40,6 +41,7 @@ class _Events:
         self._callbacks = callbacks
         self._mailbox: Mailbox[Callable[[], None]] = Mailbox(lambda call: call(), EVENTS_WAITING)
         self.watch: Watch
+        self.hearing: Hearing
 
     def close(self) -> None:
         """Call nobody any more. Trio thread."""
@@ -61,8 +63,9 @@ class _Events:
         self._mailbox.put(partial(self._callbacks.on_data, message))
 
     def closed(self, reason: str) -> None:
-        self.watch.ended = True
+        self.watch.ended = self.hearing.ended = True
         self.watch.apply()
+        self.hearing.apply()
         self._mailbox.put(partial(self._callbacks.on_closed, reason))
 
 
@@ -101,19 +104,21 @@ class SimulatorPeer:
         self._watch.apply()
 
     async def set_audio(self, *, disabled: bool) -> None:
-        """Whether the desktop's silence is sent. In effect at the return."""
+        """Whether the desktop's sound is sent. In effect at the return."""
         await self._lease.run(self._set_audio, disabled)
 
     def _set_audio(self, disabled: bool) -> None:
-        self._peer.sender.audio_disabled = disabled
+        self._events.hearing.disabled = disabled
+        self._events.hearing.apply()
 
     def set_paused(self, paused: bool) -> None:
-        """Private mode: not a watcher while paused (server: ``Track.SetPaused`` removes the listener)."""
+        """Private mode: neither watcher nor listener while paused (server: ``Track.SetPaused`` removes it)."""
         self._lease.post(self._set_paused, paused)
 
     def _set_paused(self, paused: bool) -> None:
-        self._watch.paused = paused
+        self._watch.paused = self._events.hearing.paused = paused
         self._watch.apply()
+        self._events.hearing.apply()
 
     def set_silent(self, silent: bool) -> None:
         """A fault: cut off from the network."""
@@ -140,8 +145,9 @@ class SimulatorPeer:
         await self._lease.run(self._aclose)
 
     async def _aclose(self) -> None:
-        self._watch.ended = True
+        self._watch.ended = self._events.hearing.ended = True
         self._watch.apply()
+        self._events.hearing.apply()
         await self._peer.aclose()
 
 
@@ -151,6 +157,7 @@ class SimulatorMedia:
     def __init__(
         self,
         lease: Lease,
+        desktop: LockedDesktop,
         *,
         codec: str,
         addresses: Sequence[str],
@@ -162,6 +169,7 @@ class SimulatorMedia:
         self._failure: Exception | None = None
         self._peers: set[OfferingPeer] = set()  # asyncio thread
         self._pipelines: dict[str, Pipeline] = {}
+        self._sound = SoundPipeline(lease, desktop, self._failed)
 
     async def open_pipelines(
         self, desktop: LockedDesktop, *, size: tuple[int, int], rate: int, streams: Sequence[str], pre_encoded: bool
@@ -218,14 +226,15 @@ class SimulatorMedia:
             addresses=self._addresses,
             limits=self._limits,
             events=events,
-            audio_disabled=audio_disabled,
             forget=self._peers.discard,
         )
         self._peers.add(peer)
         watch = events.watch = Watch(peer, self._pipelines, disabled=video_disabled, stream=stream)
+        hearing = events.hearing = Hearing(peer, self._sound, disabled=audio_disabled)
         made = SimulatorPeer(self._lease, peer, watch, events)
         try:
             watch.apply()
+            hearing.apply()
             await peer.open()
         except BaseException:
             await made._aclose()  # noqa: ASYNC102 - bounded by the limits of the peer
@@ -251,7 +260,9 @@ class SimulatorMedia:
     async def _close(self) -> None:
         for pipeline in self._pipelines.values():
             pipeline.end()
+        self._sound.end()
         await self._lease.run(self._close_peers)
+        await self._sound.join()
         for pipeline in self._pipelines.values():
             await pipeline.join()
 
@@ -280,11 +291,11 @@ async def open_media(
     drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at. ``pre_encoded``: draw
     and encode a loop of two seconds before the block, and play that to every watcher.
 
-    ``ValueError`` for an unknown codec. When ``desktop.render`` raises, the block is cancelled and `DesktopFailed`
+    ``ValueError`` for an unknown codec. When the desktop raises, the block is cancelled and `DesktopFailed`
     comes out, from that error.
     """
     locked = desktop if isinstance(desktop, LockedDesktop) else LockedDesktop(desktop)
-    media = SimulatorMedia(lease, codec=codec, addresses=addresses, limits=limits or PeerLimits())
+    media = SimulatorMedia(lease, locked, codec=codec, addresses=addresses, limits=limits or PeerLimits())
     try:
         await media.open_pipelines(locked, size=size, rate=rate, streams=streams, pre_encoded=pre_encoded)
         with media._scope:
@@ -293,7 +304,7 @@ async def open_media(
         with trio.move_on_after(CLOSE_LIMIT, shield=True):
             await media._close()
     if media._failure is not None:
-        raise DesktopFailed(f"drawing the desktop failed: {media._failure}") from media._failure
+        raise DesktopFailed(f"the desktop failed: {media._failure}") from media._failure
 
 
 def _scaled(size: tuple[int, int], index: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What one peer of the simulator sends: its pipeline's frames, a silent desktop's audio, reports, what was lost again.
+"""What one peer of the simulator sends: its pipeline's frames, the desktop's sound, reports, what was lost again.
 
 In the simulator's asyncio thread.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import RTCP_RTPFB_NACK, AnyRtcpPacket, RtcpRtpfbPacket
@@ -22,9 +23,10 @@ __all__ = ["MediaSender", "Playback"]
 
 FRAMES_WAITING = 8
 """Frames that may wait for one peer; with more it goes on at the next keyframe."""
-OPUS_SILENCE = b"\xf8\xff\xfe"
-"""20 ms of silence (RFC 6716, a CELT frame without content)."""
+SOUND_WAITING = 32
+"""Packets of sound that may wait for one peer; more are lost, as they are at the server."""
 OPUS_TICKS = 960
+"""Ticks of the RTP clock that a packet of sound lasts."""
 REPORT_INTERVAL = 1.0
 """Seconds between sender reports (pion's report interceptor)."""
 
@@ -32,15 +34,16 @@ REPORT_INTERVAL = 1.0
 class MediaSender:
     """Packs, encrypts and sends over ``dtls``; the methods that send without end are tasks of the peer's."""
 
-    def __init__(self, dtls: RTCDtlsTransport, codec: str, *, audio_disabled: bool) -> None:
-        self.audio_disabled = audio_disabled
+    def __init__(self, dtls: RTCDtlsTransport, codec: str) -> None:
         self.video = RtpSender(PAYLOAD_TYPES[codec])
         self.audio = RtpSender(AUDIO_PAYLOAD_TYPE)
         self.video_taken = False
         """Whether the client's description takes our video."""
+        self.audio_taken = False
         self._dtls = dtls
         self._payloader = payloader_for(codec)
         self._frames: asyncio.Queue[EncodedFrame] = asyncio.Queue(FRAMES_WAITING)
+        self._sound: asyncio.Queue[bytes] = asyncio.Queue(SOUND_WAITING)
         self._keyframe_awaited = True
         self._connected = self._halted = self._ended = False
 
@@ -90,15 +93,18 @@ class MediaSender:
             payloads = self._payloader.payloads(frame.data)
             await self._send_all(self.video.frame(payloads, frame.duration, keyframe=frame.keyframe))
 
+    def offer_sound(self, packet: bytes) -> None:
+        """The desktop has sounded. Lost while the connection is not up."""
+        if not self._connected or self._halted or self._ended or not self.audio_taken:
+            return
+        with suppress(asyncio.QueueFull):
+            self._sound.put_nowait(packet)
+
     async def send_audio(self) -> None:
-        """A silent desktop: an Opus frame every 20 ms while audio is on, until cancelled."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
+        """Send the sound offered, until cancelled."""
         while True:
-            if not self.audio_disabled and not self._halted:
-                await self._send_all(self.audio.frame([OPUS_SILENCE], OPUS_TICKS))
-            due = max(due + 0.02, loop.time())
-            await asyncio.sleep(due - loop.time())
+            packet = await self._sound.get()
+            await self._send_all(self.audio.frame([packet], OPUS_TICKS))
 
     async def send_reports(self) -> None:
         """Send a report of each stream that has begun, every :data:`REPORT_INTERVAL`, until cancelled."""

@@ -87,7 +87,6 @@ class OfferingPeer:
         addresses: Sequence[str],
         limits: PeerLimits,
         events: PeerEvents,
-        audio_disabled: bool,
         forget: Callable[[OfferingPeer], object],
     ) -> None:
         self._codec, self._addresses, self._limits, self._events = codec, addresses, limits, events
@@ -95,7 +94,7 @@ class OfferingPeer:
         self._path = _Path(ServerAgent(keep_alive=min(2.0, limits.silence / 2.5)))
         self._restarted: ServerAgent | None = None
         self._dtls = self._path.dtls()
-        self.sender = MediaSender(self._dtls, codec, audio_disabled=audio_disabled)
+        self.sender = MediaSender(self._dtls, codec)
         """What it sends, and how much."""
         self._sctp = RTCSctpTransport(self._dtls)
         self._channel: RTCDataChannel | None = None
@@ -155,7 +154,7 @@ class OfferingPeer:
         remote = read_description(sdp)
         first = self._remote is None
         self._remote, self._remote_sdp = remote, sdp
-        self.sender.video_taken = remote.takes("video")
+        self.sender.video_taken, self.sender.audio_taken = remote.takes("video"), remote.takes("audio")
         agent = self._restarted or self._path.agent
         if first or self._restarted is not None:
             agent.remote_username, agent.remote_password = remote.ufrag, remote.password
@@ -206,8 +205,7 @@ class OfferingPeer:
         self._events.connected()
         self._start(self.sender.send_video())
         self._start(self.sender.send_reports())
-        if remote.takes("audio"):
-            self._start(self.sender.send_audio())
+        self._start(self.sender.send_audio())
         if remote.sctp_port is not None:
             self._open_channel()
             await self._sctp.start(RTCSctpCapabilities(maxMessageSize=remote.max_message_size), remote.sctp_port)

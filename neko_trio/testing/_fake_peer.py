@@ -186,6 +186,18 @@ class FakePeer:
         self.setup.slot.put(picture)
         return picture
 
+    def sound(self, samples: NDArray[np.int16], *, rate: int = 48_000) -> None:
+        """Deliver a block of sound, (samples, channels) int16, if somebody listens. Only with ``audio=True``."""
+        assert self.setup.audio is not None, "the session was opened without audio=True"
+        self.setup.audio.put(
+            samples,
+            rate=rate,
+            arrived=trio.current_time(),
+            lost=0,
+            concealed=False,
+            epoch=self.setup.frame_context().epoch,
+        )
+
     async def film(self, rate: float) -> None:
         """Send pictures while the video is on: captured at the rate, each sent the pipeline's delay later."""
         import numpy as np

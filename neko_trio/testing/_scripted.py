@@ -90,9 +90,9 @@ class ScriptedServer:
     """A Neko server of messages alone: what the client sends is handed to the script, which sends what it likes.
 
     By default it behaves: ``system/init`` on connect, candidates and the offer on ``signal/request``, an answer to each
-    ``signal/video`` that changes something, the host role to whoever asks, a unicast to oneself back. A test changes
-    ``init``, or puts its own function for an event into ``on`` (``server.on["signal/request"] = lambda request: None``
-    never offers anything).
+    ``signal/video`` and ``signal/audio`` that changes something, the host role to whoever asks, a unicast to oneself
+    back. A test changes ``init``, or puts its own function for an event into ``on``
+    (``server.on["signal/request"] = lambda request: None`` never offers anything).
     """
 
     def __init__(self) -> None:
@@ -111,6 +111,8 @@ class ScriptedServer:
         self.host: str | None = None
         self.video = FakeVideo()
         """What ``signal/video`` has said: a :class:`FakeMedia` with a rate films while it is on."""
+        self.audio_disabled = True
+        """What ``signal/audio`` has said."""
         self.unanswered = 0
         """Offers sent that no answer came for."""
         self.delays: dict[str, float] = {}
@@ -120,6 +122,7 @@ class ScriptedServer:
             "signal/request": self._offer,
             "signal/answer": self._answered,
             "signal/video": self._video,
+            "signal/audio": self._audio,
             "control/request": lambda _request: self.give_host(SESSION_ID),
             "control/release": lambda _request: self.give_host(None),
             "send/unicast": self._unicast,
@@ -163,6 +166,7 @@ class ScriptedServer:
 
     def _offer(self, request: requests.ClientRequest) -> None:
         self.unanswered += 1
+        self.audio_disabled = isinstance(request, requests.SignalRequest) and bool(request.audio.disabled)
         if isinstance(request, requests.SignalRequest):
             selector, streams = request.video.selector, self._streams()
             self.video.set(disabled=bool(request.video.disabled), stream=selector.id if selector else streams[0])
@@ -181,6 +185,13 @@ class ScriptedServer:
         if (disabled, stream) != (video.disabled, video.stream) and stream in self._streams():
             video.set(disabled=disabled, stream=stream)
             self.send(events.SignalVideo(disabled=disabled, id=stream, video=stream, auto=False))
+
+    def _audio(self, request: requests.ClientRequest) -> None:
+        """As server/internal/webrtc/peer.go, SetAudio, does."""
+        assert isinstance(request, requests.SignalAudio)
+        if request.disabled is not None and request.disabled is not self.audio_disabled:
+            self.audio_disabled = request.disabled
+            self.send(events.SignalAudio(disabled=request.disabled))
 
     def _answered(self, _request: requests.ClientRequest) -> None:
         self.unanswered = 0
@@ -308,6 +319,7 @@ async def open_scripted_session(
     *,
     token: bool = False,
     video: str = "live",
+    audio: bool = False,
     stream: str | None = None,
     connect_timeout: float = 9,
     close_timeout: float = 2,
@@ -318,7 +330,7 @@ async def open_scripted_session(
         password=None if token else "scripted",
         token="scripted" if token else None,
         video=video,
-        audio=False,
+        audio=audio,
         stream=stream,
         ice=None,
         reconnect=None,

@@ -280,7 +280,6 @@ async def test_an_answered_restart_goes_on_over_the_new_path(lease: Lease) -> No
             addresses=LOOPBACK,
             limits=PeerLimits(connect=5.0),
             events=told,
-            audio_disabled=True,
             forget=forgotten.append,
         )
         await peer.open()
