@@ -40,6 +40,7 @@ BEHIND_THE_WALL = (
     "simulator/_offering_peer.py",  # the simulator's offering peer, what it sends, its ICE, and the SDP it reads
     "simulator/_media_sender.py",
     "simulator/_ice.py",
+    "simulator/_ice_tcp.py",
     "simulator/_sdp.py",
     "testing/_leaks.py",  # asks leased loops for their tasks
     "testing/_lossy*.py",  # the lossy network

@@ -7,7 +7,7 @@ What it does otherwise than aioice, each in one method:
 ``connect``            waits for ``start_checks()``, then for events; ends with a report instead of never.
 ``check_incoming``     answers a check with a check even when one is in flight: pion nominates on such a request,
                        otherwise only at its next 200 ms tick (pion/ice selection.go).
-``respond_error``      notes role conflicts: a server that does not resolve them gets its role back.
+``request_received``   takes a check of a server that controls, too, as if we did not: whoever nominates first wins.
 
 All on the asyncio thread, except the counters, which any thread may read.
 """
@@ -28,16 +28,14 @@ from neko_trio.media.stun_protocol import AgentSocket
 
 ICE_LIMIT = 8.0
 """Seconds from ``start_checks()`` until the checks have failed: below the session's 9 and the server's 10."""
-CONFLICT_LIMIT = 0.3
-"""Seconds that a server may go on claiming the controlling role; pion resolves the conflict in one round trip."""
 UNANSWERED_LIMIT = 0.5
-"""Seconds without any answer after which the server may be one that ignores a check in its own role, and cannot check
-us because we are behind NAT, or have come by TCP: it gets its role back."""
+"""Seconds without any answer to our checks after which the server gets its role back: it may be one that ignores a
+check in its own role, and that cannot check us because we are behind NAT, or have come by TCP."""
 HEAD_START = 0.1
 """Seconds that direct UDP pairs are checked before relayed ones and TCP, because the first success is nominated."""
-SHORT_HEAD_START = 0.025
+SHORT_HEAD_START = 0.01
 """The same while there is no direct UDP pair yet: one may come."""
-GUESS_AFTER = 0.05
+GUESS_AFTER = 0.02
 """Seconds after which the WebSocket's address is tried with the ports of the server's candidates."""
 OTHER_ADDRESSES_AFTER = 0.15
 """Seconds after which addresses not routed to the server are offered as well."""
@@ -64,11 +62,11 @@ class IceAgent(CandidateAgent):
         if take_control:
             self.tie_breaker = 2**64 - 1
         self._started = asyncio.Event()
-        self._settled = False
+        self._claiming = False
         self._checks_since = 0.0
-        self._conflict_since: float | None = None
-        self._conflicts = 0
         self.dials = Dials(self.tasks, lambda: AgentSocket(self), self._dialled)
+        self.on_media: Callable[[bytes], bool] | None = None
+        """Takes the datagrams of SRTP and SRTCP; those that it refuses are queued like the others."""
         self.on_connect: Callable[[asyncio.Task[object]], None] | None = None
         """Told which task calls ``connect()``: aiortc's, which goes on to DTLS and of which it keeps no reference."""
         self.failure: str | None = None
@@ -116,15 +114,15 @@ class IceAgent(CandidateAgent):
         if self.closing:
             raise ConnectionError("closed")
         if self._take_control and not self.remote_is_lite:
-            self.ice_controlling = True
+            self.ice_controlling = self._claiming = True
         self._checks_since = self._now()
         for remote in self.known_remotes:
             self.pair_remote(remote)
         self.sort_check_list()
         self.begin_checking()
         self._check_untried()
-        if self.ice_controlling and not self.remote_is_lite:
-            self.tasks.later("unanswered", UNANSWERED_LIMIT, self._unanswered)
+        if self._claiming:
+            self.tasks.later("unanswered", UNANSWERED_LIMIT, self._give_role_back)
         self._progress()
         nominated = await self.wait_checks()
         self.tasks.drop_timers()
@@ -170,7 +168,9 @@ class IceAgent(CandidateAgent):
         """Note a pair's new state."""
         super().check_state(pair, state)
         if state is PairState.SUCCEEDED:
-            self._settled = True
+            self._claiming = False  # granted
+        elif state is PairState.IN_PROGRESS and self._claiming and pair.remote_addr in self.heard:
+            asyncio.get_running_loop().call_soon(self._ping_contested, pair)  # behind the check that begins now
 
     def check_incoming(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """Handle an authentic check of the server; answer it with one of ours (RFC 8445 §7.3.1.4)."""
@@ -182,13 +182,17 @@ class IceAgent(CandidateAgent):
             self._check_over_tcp(message, protocol)
         else:
             super().check_incoming(message, addr, protocol)
+        contested = self._claiming and "ICE-CONTROLLING" in message.attributes
         if self.nominated_pair is not None or "USE-CANDIDATE" in message.attributes:
+            if contested:
+                self._give_role_back()
             return
         for pair in self.check_list:
             if pair.protocol is protocol and pair.remote_addr == addr:
                 state = before.get(id(pair))
                 if state is PairState.IN_PROGRESS and isinstance(protocol, AgentSocket):
                     protocol.repeat_to(addr)  # perhaps ours was lost before the server's packet opened the way
+                    self._ping_contested(pair)
                 elif state is PairState.SUCCEEDED and not self.ice_controlling:
                     self._ping(pair)  # the server nominates on a request after its own check has succeeded
 
@@ -211,11 +215,18 @@ class IceAgent(CandidateAgent):
         return any((network_host(remote), remote.port) == addr for remote in self.known_remotes)
 
     def _ping(self, pair: CandidatePair) -> None:
-        """Send a check whose answer nobody needs."""
+        """Send a check in the controlled role whose answer nobody needs."""
         assert self.remote_password is not None  # checks are handled only after connect() has it
+        role, self.ice_controlling = self.ice_controlling, False
         request = self.build_request(pair, nominate=False)
+        self.ice_controlling = role
         request.add_message_integrity(self.remote_password.encode())
         pair.protocol.send_stun(request, pair.remote_addr)
+
+    def _ping_contested(self, pair: CandidatePair) -> None:
+        """Let a server that keeps the role nominate; always behind a check that takes the role of one that yields."""
+        if self._claiming and not self.closing:
+            self._ping(pair)
 
     def note_refusal(self, addr: tuple[str, int], error: stun.TransactionFailed) -> None:
         """Keep how an address refused a request of ours; a role conflict is none."""
@@ -254,37 +265,29 @@ class IceAgent(CandidateAgent):
     @property
     def role_unsettled(self) -> bool:
         """Whether we claim the controlling role and the server has not shown that it accepts that."""
-        return self.ice_controlling and not self._settled and not self.remote_is_lite
+        return self._claiming
 
     def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
-        """Handle any binding request."""
+        """Handle any binding request.
+
+        While both sides claim the controlling role, RFC 8445 §7.3.1.1 has the one with the larger tie-breaker refuse
+        the other's check. pion/ice before 2.3.38 and 4.0.11 (Neko before 3.0.7) ignores the refusal, and ours: it would
+        check again 200 ms later. So its check is answered, and it may nominate; one that resolves the conflict has
+        given its role up by then.
+        """
         self.checks_received += 1
+        contested = self._claiming and self.ice_controlling and "ICE-CONTROLLING" in message.attributes
+        if contested:
+            self.ice_controlling = False
         super().request_received(message, addr, protocol)
-
-    def respond_error(
-        self, request: StunMessage, addr: tuple[str, int], protocol: StunProtocol, error_code: tuple[int, str]
-    ) -> None:
-        """Refuse a request; 487, which only authentic ones get, is a role conflict."""
-        super().respond_error(request, addr, protocol, error_code)
-        if error_code[0] == 487 and self.ice_controlling:
-            self._conflicts += 1
-            now = self._now()
-            if self._conflict_since is None:
-                self._conflict_since = now
-                self.tasks.later("conflict", CONFLICT_LIMIT, self._conflict_due)
-            elif now - self._conflict_since > CONFLICT_LIMIT:
-                self._give_role_back()
-
-    def _conflict_due(self) -> None:
-        if self._conflicts > 1 and self.nominated_pair is None:
-            self._give_role_back()
-
-    def _unanswered(self) -> None:
-        if self.role_unsettled:
-            self._give_role_back()
+        if contested and self._claiming:
+            self.ice_controlling = True
 
     def _give_role_back(self) -> None:
-        """The server does not resolve role conflicts, it ignores them, as pion/ice did before 4.0.11 (July 2025)."""
+        """The server does not give its role up, or answers nobody who claims it."""
+        if not self._claiming:
+            return
+        self._claiming = False
         self.role_given_back = True
         self.tie_breaker = 0
         self.switch_role(ice_controlling=False)
@@ -297,12 +300,14 @@ class IceAgent(CandidateAgent):
     # -- data
 
     def data_received(self, data: bytes, component: int) -> None:
-        """Queue a datagram that is no STUN for ``recv()``."""
+        """Take a datagram that is no STUN, and not empty: media at once, the rest is queued for ``recv()``."""
         if self.unread >= UNREAD_LIMIT:
             self.packets_dropped += 1
             return
         self.packets_received += 1
         self.bytes_received += len(data)
+        if 127 < data[0] < 192 and self.on_media is not None and self.on_media(data):  # RFC 7983 §7
+            return
         super().data_received(data, component)
 
     async def send(self, data: bytes) -> None:

@@ -14,7 +14,8 @@ import random
 import socket
 import string
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import aioice
 from aioice import stun
@@ -27,7 +28,7 @@ from neko_trio.media.aiortc_private import (
     StunProtocol,
 )
 
-__all__ = ["LOOPBACK", "ServerAgent"]
+__all__ = ["LOOPBACK", "Network", "ServerAgent", "ServerSocket"]
 
 LOOPBACK = ("127.0.0.1",)
 CHECK_INTERVAL = 0.2
@@ -44,7 +45,26 @@ def _random(length: int) -> str:
     return "".join(random.SystemRandom().choices(_ALPHABET, k=length))
 
 
-class _Socket(StunProtocol):
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where the server's media are reached, and how."""
+
+    addresses: tuple[str, ...] = LOOPBACK
+    """IP addresses that sockets are bound to."""
+    transports: tuple[str, ...] = ("udp",)
+    """``udp``, and ``tcp`` as ``webrtc.tcpmux`` has it."""
+    nat1to1: str | None = None
+    """IP address that candidates name instead of the one they are bound to (``webrtc.nat1to1``)."""
+    lite: bool = False
+    """Answers checks and sends none (``webrtc.icelite``)."""
+
+    def announced(self, address: str) -> str:
+        """What a candidate at this address names: a given one replaces those of its family, as pion does."""
+        same_family = self.nat1to1 is not None and (":" in self.nat1to1) == (":" in address)
+        return self.nat1to1 if self.nat1to1 is not None and same_family else address
+
+
+class ServerSocket(StunProtocol):
     """A socket that notes when something came, and can be cut off from the network."""
 
     def __init__(self, agent: ServerAgent) -> None:
@@ -66,11 +86,12 @@ class _Socket(StunProtocol):
 
 
 class ServerAgent(IceAgentBase):
-    """One component, host candidates (and one that looks server-reflexive) on the given addresses, controlling."""
+    """One component, host candidates (and one that looks server-reflexive) on the network's addresses, controlling."""
 
-    def __init__(self, *, keep_alive: float) -> None:
-        super().__init__(ice_controlling=True, local_username=_random(16), local_password=_random(32))
+    def __init__(self, *, keep_alive: float, network: Network) -> None:
+        super().__init__(ice_controlling=not network.lite, local_username=_random(16), local_password=_random(32))
         self._keep_alive = keep_alive
+        self._network = network
         self.last_heard = asyncio.get_running_loop().time()
         """Loop time of the last packet from anybody."""
         self.silent = False
@@ -80,29 +101,31 @@ class ServerAgent(IceAgentBase):
         self._chosen: CandidatePair | None = None
         self._checks_began = 0.0
 
-    async def open_sockets(self, addresses: Sequence[str], on_candidate: Callable[[aioice.Candidate], None]) -> None:
-        """Bind a socket to each address and tell of its candidate; then, on the first, the one that a STUN server
-        would have shown, as the recorded servers have it. ``OSError`` when no address can be bound."""
+    async def open_sockets(self, on_candidate: Callable[[aioice.Candidate], None]) -> None:
+        """Bind a UDP socket to each address and tell of its candidate. ``OSError`` when no address can be bound."""
         self.begin_gathering()
         failure: OSError | None = None
-        for address in addresses:
+        for address in self._network.addresses if "udp" in self._network.transports else ():
             try:
                 await self._open(address, "host", on_candidate)
             except OSError as error:
                 failure = error
-        if not self.sockets:
-            raise failure or OSError("no address to bind")
+        if failure is not None and not self.sockets:
+            raise failure
         self.end_gathering()
 
     async def open_reflexive(self, on_candidate: Callable[[aioice.Candidate], None]) -> None:
-        """A socket more on the first address, whose candidate is told as server-reflexive."""
-        await self._open(self.own_candidates[0].host, "srflx", on_candidate)
+        """A socket more on the first address, whose candidate is told as server-reflexive: what a STUN server would
+        have shown, as the recorded servers have it. Lite agents ask none, and TCP is not asked for."""
+        if self._network.lite or not self.sockets:
+            return
+        await self._open(self._network.addresses[0], "srflx", on_candidate)
         for remote in self.known_remotes:
             self.pair_remote(remote)
 
     async def _open(self, address: str, kind: str, on_candidate: Callable[[aioice.Candidate], None]) -> None:
         loop = asyncio.get_running_loop()
-        transport, protocol = await loop.create_datagram_endpoint(lambda: _Socket(self), local_addr=(address, 0))
+        transport, protocol = await loop.create_datagram_endpoint(lambda: ServerSocket(self), local_addr=(address, 0))
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         port = transport.get_extra_info("sockname")[1]
         reflexive = kind == "srflx"
@@ -111,7 +134,7 @@ class ServerAgent(IceAgentBase):
             component=1,
             transport="udp",
             priority=1694498815 if reflexive else 2130706431,
-            host=address,
+            host=self._network.announced(address),
             port=port,
             type=kind,
             related_address="0.0.0.0" if reflexive else None,
@@ -121,6 +144,19 @@ class ServerAgent(IceAgentBase):
         self.own_candidates.append(candidate)
         self.sockets.append(protocol)
         on_candidate(candidate)
+
+    def tcp_candidate(self, address: str, port: int) -> aioice.Candidate:
+        """The passive candidate at an address and port that all peers share."""
+        return aioice.Candidate(
+            foundation=str(zlib.crc32(f"host{address}tcp".encode())),
+            component=1,
+            transport="tcp",
+            priority=1671430143,
+            host=self._network.announced(address),
+            port=port,
+            type="host",
+            tcptype="passive",
+        )
 
     async def connect(self) -> None:
         """Check pairs until one is nominated; the caller sets the limit. ``ConnectionError`` when closed before."""
@@ -149,7 +185,10 @@ class ServerAgent(IceAgentBase):
         await super().close()
 
     async def query_consent(self) -> None:
-        """Keep the path alive as pion does: a request now and then, whose answer shows that the client lives."""
+        """Keep the path alive as pion does: a request now and then, whose answer shows that the client lives. A lite
+        agent leaves that to the client."""
+        if self._network.lite:
+            return
         key = (self.remote_password or "").encode()
         while (pair := self.nominated_pair) is not None:
             await asyncio.sleep(self._keep_alive)
@@ -190,6 +229,15 @@ class ServerAgent(IceAgentBase):
 
     def check_incoming(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
         super().check_incoming(message, addr, protocol)
+        pair = next(each for each in self.check_list if each.protocol is protocol and each.remote_addr == addr)
+        if protocol.local_candidate.transport == "tcp":
+            pair.remote_candidate.transport = "tcp"  # aioice takes every candidate that it learns for one of UDP
+        if self._network.lite:
+            if "USE-CANDIDATE" in message.attributes and not pair.nominated:
+                self.check_state(pair, PairState.SUCCEEDED)
+                pair.nominated = True
+                self.check_complete(pair)
+            return
         if not self.ice_controlling or self._chosen is not None or self.nominated_pair is not None:
             return
         best = next((pair for pair in self.check_list if pair.state != PairState.FAILED), None)
@@ -228,7 +276,7 @@ class ServerAgent(IceAgentBase):
                 self._ping(pair)
 
     def _ping(self, pair: CandidatePair, *, nominate: bool = False) -> None:
-        if self.closing or self.remote_password is None:
+        if self.closing or self.remote_password is None or self._network.lite:
             return
         if not nominate:
             count = self._ping_counts[id(pair)] = self._ping_counts.get(id(pair), 0) + 1

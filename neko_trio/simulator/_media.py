@@ -15,7 +15,8 @@ import trio
 from neko_trio.media.bridge import Lease
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.simulator._desktop import Desktop, LockedDesktop
-from neko_trio.simulator._ice import LOOPBACK
+from neko_trio.simulator._ice import Network
+from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._pipelines import LivePipeline, Pipeline, Watch
@@ -160,10 +161,11 @@ class SimulatorMedia:
         desktop: LockedDesktop,
         *,
         codec: str,
-        addresses: Sequence[str],
+        network: Network,
         limits: PeerLimits,
     ) -> None:
-        self._lease, self._codec, self._addresses, self._limits = lease, codec, tuple(addresses), limits
+        self._lease, self._codec, self._network, self._limits = lease, codec, network, limits
+        self._mux = TcpMux() if "tcp" in network.transports else None
         self._token = trio.lowlevel.current_trio_token()
         self._scope = trio.CancelScope()
         self._failure: Exception | None = None
@@ -192,6 +194,11 @@ class SimulatorMedia:
                     failed=self._failed,
                 )
             )
+
+    async def open_mux(self) -> None:
+        """Listen for TCP, if clients may come by it. ``OSError`` when an address cannot be bound."""
+        if self._mux is not None:
+            await self._lease.run(self._mux.open, self._network.addresses)
 
     @property
     def streams(self) -> Sequence[str]:
@@ -223,7 +230,8 @@ class SimulatorMedia:
     ) -> SimulatorPeer:
         peer = OfferingPeer(
             codec=self._codec,
-            addresses=self._addresses,
+            network=self._network,
+            mux=self._mux,
             limits=self._limits,
             events=events,
             forget=self._peers.discard,
@@ -269,6 +277,8 @@ class SimulatorMedia:
     async def _close_peers(self) -> None:
         for peer in list(self._peers):
             await peer.aclose()
+        if self._mux is not None:
+            await self._mux.close()
 
 
 @asynccontextmanager
@@ -280,7 +290,7 @@ async def open_media(
     codec: str = "vp8",
     *,
     streams: Sequence[str] = ("main",),
-    addresses: Sequence[str] = LOOPBACK,
+    network: Network | None = None,
     limits: PeerLimits | None = None,
     pre_encoded: bool = False,
 ) -> AsyncIterator[SimulatorMedia]:
@@ -288,15 +298,16 @@ async def open_media(
 
     ``lease`` is one of the simulator's asyncio thread. ``desktop`` is drawn at most ``rate`` times a second; give the
     `LockedDesktop` that input goes to as well. ``streams`` are pipelines of the full size, of half, a quarter, …, each
-    drawn and encoded on its own. ``addresses`` are the IP addresses that peers are reached at. ``pre_encoded``: draw
-    and encode a loop of two seconds before the block, and play that to every watcher.
+    drawn and encoded on its own. ``network`` says where and how peers are reached, on loopback by default.
+    ``pre_encoded``: draw and encode a loop of two seconds before the block, and play that to every watcher.
 
     ``ValueError`` for an unknown codec. When the desktop raises, the block is cancelled and `DesktopFailed`
     comes out, from that error.
     """
     locked = desktop if isinstance(desktop, LockedDesktop) else LockedDesktop(desktop)
-    media = SimulatorMedia(lease, locked, codec=codec, addresses=addresses, limits=limits or PeerLimits())
+    media = SimulatorMedia(lease, locked, codec=codec, network=network or Network(), limits=limits or PeerLimits())
     try:
+        await media.open_mux()
         await media.open_pipelines(locked, size=size, rate=rate, streams=streams, pre_encoded=pre_encoded)
         with media._scope:
             yield media

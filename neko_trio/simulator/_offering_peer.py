@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 
 from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, stop_dtls
-from neko_trio.simulator._ice import ServerAgent
+from neko_trio.simulator._ice import Network, ServerAgent
+from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_sender import MediaSender
 from neko_trio.simulator._sdp import Description, RemoteDescription, read_description
 
@@ -72,9 +73,10 @@ class _Path(DtlsCarrier):
     async def send(self, datagram: bytes) -> None:
         await self.agent.send(datagram)
 
-    async def exchange(self, agent: ServerAgent) -> None:
+    def exchange(self, agent: ServerAgent) -> ServerAgent:
+        """Use this agent; the old one is the caller's to close."""
         old, self.agent = self.agent, agent
-        await old.close()
+        return old
 
 
 class OfferingPeer:
@@ -84,14 +86,16 @@ class OfferingPeer:
         self,
         *,
         codec: str,
-        addresses: Sequence[str],
+        network: Network,
+        mux: TcpMux | None,
         limits: PeerLimits,
         events: PeerEvents,
         forget: Callable[[OfferingPeer], object],
     ) -> None:
-        self._codec, self._addresses, self._limits, self._events = codec, addresses, limits, events
+        self._codec, self._network, self._limits, self._events = codec, network, limits, events
+        self._mux = mux
         self._forget = forget
-        self._path = _Path(ServerAgent(keep_alive=min(2.0, limits.silence / 2.5)))
+        self._path = _Path(self._new_agent())
         self._restarted: ServerAgent | None = None
         self._dtls = self._path.dtls()
         self.sender = MediaSender(self._dtls, codec)
@@ -113,9 +117,24 @@ class OfferingPeer:
     async def open(self) -> None:
         """Gather, and tell the first candidates, the offer, and one candidate more. ``OSError`` when no address
         can be bound."""
-        await self._path.agent.open_sockets(self._addresses, self._tell_candidate)
+        await self._open_agent(self._path.agent, self._tell_candidate)
         self._events.offer(self._description(self._path.agent).offer())
         await self._path.agent.open_reflexive(self._tell_candidate)
+
+    def _new_agent(self) -> ServerAgent:
+        return ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5), network=self._network)
+
+    async def _open_agent(self, agent: ServerAgent, on_candidate: Callable[[aioice.Candidate], None]) -> None:
+        await agent.open_sockets(on_candidate)
+        if self._mux is not None:
+            self._mux.expect(agent)
+            for address, port in self._mux.endpoints:
+                on_candidate(agent.tcp_candidate(address, port))
+
+    async def _close_agent(self, agent: ServerAgent) -> None:
+        if self._mux is not None:
+            self._mux.forget(agent)
+        await agent.close()
 
     def _tell_candidate(self, candidate: aioice.Candidate) -> None:
         self._events.candidate(f"candidate:{_text(candidate, self._path.agent)}")
@@ -131,6 +150,7 @@ class OfferingPeer:
             fingerprint=next(each.value for each in fingerprints if each.algorithm == "sha-256"),
             ufrag=agent.local_username,
             password=agent.local_password,
+            lite=self._network.lite,
         )
 
     async def create_offer(self, ice_restart: bool) -> str:
@@ -140,9 +160,9 @@ class OfferingPeer:
         written: list[aioice.Candidate] = []
         if ice_restart:
             if self._restarted is not None:
-                await self._restarted.close()
-            agent = self._restarted = ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5))
-            await agent.open_sockets(self._addresses, written.append)
+                await self._close_agent(self._restarted)
+            agent = self._restarted = self._new_agent()
+            await self._open_agent(agent, written.append)
             self.sender.halt()
             self._limit_connecting()
         offer = self._description(agent)
@@ -216,7 +236,7 @@ class OfferingPeer:
         except ConnectionError:
             return  # closed meanwhile
         self._restarted = None
-        await self._path.exchange(agent)
+        await self._close_agent(self._path.exchange(agent))
         self._cancel_limit()
         self.sender.go_on()
 
@@ -298,8 +318,8 @@ class OfferingPeer:
         await self._sctp.stop()
         await stop_dtls(self._dtls)
         if self._restarted is not None:
-            await self._restarted.close()
-        await self._path.agent.close()
+            await self._close_agent(self._restarted)
+        await self._close_agent(self._path.agent)
         self._forget(self)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

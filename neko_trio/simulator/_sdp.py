@@ -47,6 +47,8 @@ class Description:
     """SHA-256 of the DTLS certificate, upper case with colons."""
     ufrag: str
     password: str
+    lite: bool = False
+    """ICE lite."""
 
     def offer(self, *, after: str | None = None, candidates: Sequence[str] = ()) -> str:
         """The first offer, or one ``after`` the client's answer (its SDP): then only what that has taken is offered
@@ -82,6 +84,7 @@ class Description:
             "t=0 0",
             "a=msid-semantic:WMS *",
             f"a=fingerprint:sha-256 {self.fingerprint}",
+            *(["a=ice-lite"] if self.lite else []),
             "a=extmap-allow-mixed",
             f"a=group:BUNDLE {' '.join(mids)}",
         ]

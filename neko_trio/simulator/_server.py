@@ -50,6 +50,9 @@ class MediaOptions:
     timings: Timings
     addresses: tuple[str, ...]
     """IP addresses at which peers are reached."""
+    transports: tuple[str, ...] = ("udp",)
+    nat1to1: str | None = None
+    icelite: bool = False
     pre_encoded: bool
 
 
@@ -153,6 +156,9 @@ async def open_simulator(
     ice_servers: tuple[Mapping[str, Any], ...] = (),
     streams: tuple[str, ...] = ("main",),
     addresses: tuple[str, ...] | None = None,
+    transports: tuple[str, ...] = ("udp",),
+    nat1to1: str | None = None,
+    icelite: bool = False,
     touch: bool = False,
     timings: Timings | None = None,
     pre_encoded: bool = False,
@@ -163,6 +169,8 @@ async def open_simulator(
 
     `size` in pixels, `rate` in Hz, `codec` "vp8", "vp9", "h264" or "av1".  `host`: loopback unless told otherwise;
     `port` 0 takes a free one.  `addresses`: the IP addresses of its ICE candidates, by default those it listens on.
+    `transports`: "udp", "tcp" (ICE-TCP, as `webrtc.tcpmux` has it) or both.  `nat1to1`: an IP address that candidates
+    name instead of their own, right or wrong.  `icelite`: an ICE-lite agent, which answers checks and sends none.
     Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
     `members`: fixed members instead of "any name, the password decides".  `settings`: fields of the room's settings.
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
@@ -173,6 +181,8 @@ async def open_simulator(
     once: clients see `system/disconnect "connection shutdown"` where there is time for it.
     """
     _check(size, rate, path_prefix, settings)
+    if not transports or not {"udp", "tcp"}.issuperset(transports):
+        raise InvalidInput(f'transports: "udp", "tcp" or both, not {transports!r}')
     shown = SmallDesktop(size) if desktop is None else desktop
     locked = LockedDesktop(shown)
     limits = Timings() if timings is None else timings
@@ -188,6 +198,9 @@ async def open_simulator(
             streams=streams,
             timings=limits,
             addresses=_own_addresses(listeners) if addresses is None else addresses,
+            transports=transports,
+            nat1to1=nat1to1,
+            icelite=icelite,
             pre_encoded=pre_encoded,
         )
         open_media = _real_media if media is None else media
@@ -288,6 +301,7 @@ def _routed_address(family: int) -> tuple[str, ...]:
 @asynccontextmanager
 async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None]:
     from neko_trio.media.bridge import open_lease
+    from neko_trio.simulator._ice import Network
     from neko_trio.simulator._media import open_media
     from neko_trio.simulator._offering_peer import PeerLimits
 
@@ -301,7 +315,7 @@ async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None
             rate=options.rate,
             codec=options.codec,
             streams=options.streams,
-            addresses=options.addresses,
+            network=Network(options.addresses, options.transports, options.nat1to1, options.icelite),
             limits=limits,
             pre_encoded=options.pre_encoded,
         ) as server,

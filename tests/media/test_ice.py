@@ -43,6 +43,9 @@ class Server(IceAgentBase):
 
     role_unsettled = False  # what AgentSocket asks its agent
 
+    def note_refusal(self, addr: tuple[str, int], error: stun.TransactionFailed) -> None:
+        """What AgentSocket tells its agent."""
+
     def __init__(self, protocol: Callable[[IceAgentBase], StunProtocol] = StunProtocol) -> None:
         super().__init__(ice_controlling=True)
         self._make = protocol
@@ -140,10 +143,11 @@ async def test_connects_with_a_full_agent(take_control: bool) -> None:
     async def scenario() -> None:
         agent, server = make_agent(take_control=take_control), Server()
         took = await handshake(agent, server)
-        assert agent.ice_controlling is take_control
-        assert server.ice_controlling is not take_control
-        assert not agent.role_given_back
-        assert took < ice.CONFLICT_LIMIT
+        assert agent.ice_controlling is not server.ice_controlling
+        if not take_control:  # else whoever nominates first controls, and aioice's agent nominates by its first check
+            assert not agent.ice_controlling
+            assert not agent.role_given_back
+        assert took < ice.UNANSWERED_LIMIT
         assert (agent.packets_sent, agent.packets_received) == (1, 1)
         assert agent.checks_received > 0
         await agent.close()
@@ -177,6 +181,8 @@ async def test_a_late_candidate_is_checked_at_once_and_twice(
     async def scenario() -> None:
         agent, server = make_agent(), kind()
         assert await reach(agent, server) < 2
+        assert agent.ice_controlling
+        assert not agent.role_given_back
         await agent.close()
         await server.close()
 
@@ -280,7 +286,7 @@ async def test_a_server_that_ignores_role_conflicts_gets_its_role_back() -> None
         assert agent.role_given_back
         assert not agent.ice_controlling
         assert server.ice_controlling
-        assert ice.CONFLICT_LIMIT <= took < 1
+        assert took < ice.UNANSWERED_LIMIT, "at the server's first nomination"
         await agent.close()
         await server.close()
 

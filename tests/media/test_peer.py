@@ -229,11 +229,10 @@ async def test_a_whole_handshake_and_both_ways_of_the_data_channel() -> None:
             "data_channel_open",
         ]
     assert statistics.codec == "VP8"
-    assert statistics.role == "controlling"
-    assert not statistics.role_given_back
+    assert (statistics.role == "controlled") == statistics.role_given_back, "whoever nominates first controls"
     assert statistics.candidate_pair is not None
     assert statistics.candidate_pair.protocol == "udp"
-    assert statistics.candidate_pair.local.startswith("127.0.0.1:")
+    assert statistics.candidate_pair.local.rpartition(":")[2].isdecimal()
     assert statistics.candidate_pair.remote_type == "host"
     assert (statistics.data_messages_sent, statistics.data_messages_received) == (3, 1)
     assert statistics.packets_received > 0
@@ -366,7 +365,8 @@ async def test_no_path_fails_with_a_list(monkeypatch: pytest.MonkeyPatch) -> Non
         assert error.local[0].startswith("udp 127.0.0.1:")
         assert error.step == "ice"
         assert "→ 127.0.0.1:9" in str(error)
-        assert "nat1to1" in str(error)
+        assert error.pairs[0] == f"{error.local[0].removesuffix(' host')} → 127.0.0.1:9: no answer"
+        assert "UDP ports unchanged (9;" in str(error.hint)
         with trio.fail_after(1):
             assert "0.3 s" in await peer.wait_ended()
 

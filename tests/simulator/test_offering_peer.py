@@ -17,7 +17,7 @@ from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
 from neko_trio.media import aiortc_private as private
 from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.simulator._encoder import EncodedFrame
-from neko_trio.simulator._ice import LOOPBACK, ServerAgent
+from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._rtp_sender import RtpSender
 from neko_trio.simulator._sdp import Description, read_description
@@ -56,7 +56,7 @@ async def met(
 ) -> tuple[float, list[aioice.Candidate]]:
     """Let the two connect; returns the seconds it took the server. The client is told as of type ``kind``."""
     told: list[aioice.Candidate] = []
-    await server.open_sockets(LOOPBACK, told.append)
+    await server.open_sockets(told.append)
     own = aioice.Candidate.from_sdp(await client.gather())
     own.type = kind
     server.remote_username, server.remote_password = client.local_username, client.local_password
@@ -76,7 +76,7 @@ async def met(
 @pytest.mark.parametrize(("kind", "least", "most"), [("host", 0.0, 0.35), ("srflx", 0.5, 0.85), ("relay", 2.0, 2.35)])
 async def test_nomination_waits_for_the_kind_of_candidate(lease: Lease, kind: str, least: float, most: float) -> None:
     async def scenario() -> None:
-        server, client = ServerAgent(keep_alive=2.0), ClientAgent()
+        server, client = ServerAgent(keep_alive=2.0, network=Network()), ClientAgent()
         try:
             took, _ = await met(server, client, kind=kind)
             assert least <= took < most
@@ -92,7 +92,7 @@ async def test_nomination_waits_for_the_kind_of_candidate(lease: Lease, kind: st
 
 async def test_a_client_that_was_not_announced_waits_a_second(lease: Lease) -> None:
     async def scenario() -> None:
-        server, client = ServerAgent(keep_alive=2.0), ClientAgent()
+        server, client = ServerAgent(keep_alive=2.0, network=Network()), ClientAgent()
         try:
             took, _ = await met(server, client, tell=False)
             assert 1.0 <= took < 1.5
@@ -105,7 +105,7 @@ async def test_a_client_that_was_not_announced_waits_a_second(lease: Lease) -> N
 
 async def test_the_request_that_takes_the_role_gets_no_answer_and_the_next_one_does(lease: Lease) -> None:
     async def scenario() -> None:
-        server, client = ServerAgent(keep_alive=2.0), ClientAgent(controlling=True)
+        server, client = ServerAgent(keep_alive=2.0, network=Network()), ClientAgent(controlling=True)
         client.tie_breaker = 2**64 - 1
         answered: list[stun.Message] = []
         send = private.StunProtocol.send_stun
@@ -140,10 +140,10 @@ async def test_the_request_that_takes_the_role_gets_no_answer_and_the_next_one_d
 
 async def test_checks_before_the_answer_are_dropped(lease: Lease) -> None:
     async def scenario() -> None:
-        server, client = ServerAgent(keep_alive=2.0), ClientAgent()
+        server, client = ServerAgent(keep_alive=2.0, network=Network()), ClientAgent()
         told: list[aioice.Candidate] = []
         try:
-            await server.open_sockets(LOOPBACK, told.append)
+            await server.open_sockets(told.append)
             await client.gather()
             client.remote_username, client.remote_password = server.local_username, server.local_password
             client.add_remote(told[0])
@@ -165,8 +165,8 @@ async def test_checks_before_the_answer_are_dropped(lease: Lease) -> None:
 
 async def test_closing_ends_the_checks(lease: Lease) -> None:
     async def scenario() -> None:
-        server = ServerAgent(keep_alive=2.0)
-        await server.open_sockets(LOOPBACK, lambda candidate: None)
+        server = ServerAgent(keep_alive=2.0, network=Network())
+        await server.open_sockets(lambda candidate: None)
         server.remote_username, server.remote_password = "user", "p" * 22
         server.add_remote(aioice.Candidate("1", 1, "udp", 1, "127.0.0.1", 9, "host"))
         connecting = asyncio.create_task(server.connect())
@@ -180,9 +180,9 @@ async def test_closing_ends_the_checks(lease: Lease) -> None:
 
 async def test_addresses_that_cannot_be_bound_are_an_error(lease: Lease) -> None:
     async def scenario() -> None:
-        agent = ServerAgent(keep_alive=2.0)
+        agent = ServerAgent(keep_alive=2.0, network=Network(("203.0.113.1",)))
         with pytest.raises(OSError):
-            await agent.open_sockets(["203.0.113.1"], lambda candidate: None)
+            await agent.open_sockets(lambda candidate: None)
         await agent.close()
 
     await lease.run(limited, scenario())
@@ -277,7 +277,8 @@ async def test_an_answered_restart_goes_on_over_the_new_path(lease: Lease) -> No
         forgotten: list[OfferingPeer] = []
         peer = OfferingPeer(
             codec="vp8",
-            addresses=LOOPBACK,
+            network=Network(),
+            mux=None,
             limits=PeerLimits(connect=5.0),
             events=told,
             forget=forgotten.append,
