@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neko_trio.media.depayload import Payload, VideoFormat
+from neko_trio.media.depayload import BadPayload, Payload, VideoFormat
 from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
 
 FORMAT = VideoFormat("TEST", "none", lambda payload: Payload(payload, False, False))
@@ -373,6 +373,21 @@ def test_shuffled_and_duplicated_within_reach_everything_comes_out(
     assert first in made[2]
     assert indices(frames) == list(range(first, len(sizes)))
     check_promises(frames, sizes, made[2])
+
+
+def test_a_picture_whose_pieces_do_not_fit_is_lost_with_all_that_refers_to_it() -> None:
+    def join(pieces: Sequence[bytes]) -> bytes:
+        if pieces[0].startswith(b"<2."):
+            raise BadPayload("no")
+        return b"".join(pieces)
+
+    buffer = JitterBuffer(VideoFormat("TEST", "none", FORMAT.depayload, join))
+    packets = stream([1, 1, 2, 1, 1, 1], [0, 4])
+    assert indices(feed(buffer, packets[:5])) == [0, 1]
+    assert buffer.keyframes.take(0.0)
+    assert indices(feed(buffer, packets[5:])) == [4, 5]
+    assert buffer.counts.frames_skipped == 2
+    assert buffer.counts.holes_given_up == 0
 
 
 @settings(max_examples=300)

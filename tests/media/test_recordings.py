@@ -65,14 +65,15 @@ def test_every_frame_decodes(codec: str, recorded: Recorded, truth: Truth) -> No
 @CODECS
 @SLOW
 @given(seed=st.integers(0, 2**32), renumber=st.integers(0, 0xFFFF))
-def test_shuffled_and_duplicated_every_picture_is_the_same(
-    codec: str, recorded: Recorded, truth: Truth, seed: int, renumber: int
+def test_shuffled_and_duplicated_every_frame_is_the_same(
+    codec: str, recorded: Recorded, seed: int, renumber: int
 ) -> None:
     rng = random.Random(seed)
     late = [(now + rng.random() * 0.02, packet) for now, packet in recorded(codec)]
     packets = sorted(late, key=lambda entry: entry[0])
     packets = [entry for entry in packets for _ in range(rng.choice([1, 1, 1, 2]))]
-    assert pictures(codec, receive(codec, packets, renumber)) == truth(codec)
+    straight = [frame.data for frame in receive(codec, recorded(codec))]
+    assert [frame.data for frame in receive(codec, packets, renumber)] == straight
 
 
 @CODECS
