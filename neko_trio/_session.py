@@ -185,8 +185,8 @@ async def open_session(
       linger: on demand, seconds for which the video stays on after the last picture that was wanted: for as long a
         picture counts as new.
 
-    Yields at ``connected`` (without video and sound: at ``system/init``). Cancelling at any step, like every other way out,
-    closes in one order: held keys up, flush, host role back, peer and WebSocket closed, logout, media thread left.
+    Yields at ``connected`` (without video and sound: at ``system/init``). Cancelling at any step, like every other way
+    out, closes in one order: held keys up, flush, host role back, peer and WebSocket closed, logout, media thread left.
 
     Raises:
       LoginRefused, NotNeko, ServerUnreachable, ConnectionRejected, NotAllowed, NoOffer, UnsupportedCodec, IceFailed,

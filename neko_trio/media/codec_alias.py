@@ -3,7 +3,8 @@
 aiortc 1.16 refuses whole offers whose video is VP9 or AV1, or H264 of a profile that it does not list, though all that
 it would do with the packets is done by our own receiver. So it is told that they are VP8, and its answer is given the
 real name and parameters back (RFC 8829 §5.3.1: those of the offer). Other formats of the offer, RTX and FEC among
-them, are left out: nobody here would read their packets.
+them, are left out: nobody here would read their packets. Audio that aiortc does not know costs nobody the pictures in
+the same way: it is told that it is Opus, and the answer then takes none of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 
 __all__ = ["AliasedOffer", "alias_codec"]
 
-ALIAS = "VP8/90000"
+ALIASES = {"video": "VP8/90000", "audio": "opus/48000/2"}
+KNOWN_AUDIO = frozenset({"OPUS", "G722", "PCMU", "PCMA"})
+"""What aiortc knows by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +23,25 @@ class AliasedOffer:
     """What aiortc is given, and the way back."""
 
     sdp: str
-    real: dict[str, tuple[str, ...]]
-    """By payload type: the lines of the offer that say what it is."""
+    real: dict[tuple[str, str], tuple[str, ...]]
+    """By kind and payload type: the lines of the offer that say what it is."""
 
     def unalias(self, answer: str) -> str:
         """aiortc's answer with the real names; a payload type that the offer does not have stays as it is."""
         lines: list[str] = []
-        video = False
+        media = ""
         for line in _lines(answer):
             if line.startswith("m="):
-                video = line.startswith("m=video ")
-            kind, number = _format_of(line)
-            real = self.real.get(number, ()) if video and kind == "rtpmap" else ()
+                media = _media(line)
+            attribute, number = _format_of(line)
+            real = self.real.get((media, number), ()) if attribute == "rtpmap" else ()
             lines += real or (line,)
         return _text(lines)
 
 
-def alias_codec(sdp: str, codec: str) -> AliasedOffer:
-    """``sdp`` for aiortc. ``codec`` is an SDP name in upper case; a video section without it stays as it is."""
-    real: dict[str, tuple[str, ...]] = {}
+def alias_codec(sdp: str, codec: str | None) -> AliasedOffer:
+    """``sdp`` for aiortc. ``codec`` is the video's SDP name in upper case; a section without it stays as it is."""
+    real: dict[tuple[str, str], tuple[str, ...]] = {}
     sections: list[list[str]] = [[]]
     for line in _lines(sdp):
         if line.startswith("m="):
@@ -46,13 +49,17 @@ def alias_codec(sdp: str, codec: str) -> AliasedOffer:
         sections[-1].append(line)
     lines: list[str] = []
     for section in sections:
-        if section and section[0].startswith("m=video "):
+        media = _media(section[0]) if section else ""
+        if media == "video" and codec is not None:
             section = _alias_section(section, codec, real)
+        elif media == "audio" and (names := _names(section)) and KNOWN_AUDIO.isdisjoint(names):
+            section = _alias_section(section, names[0], real)
         lines += section
     return AliasedOffer(_text(lines), real)
 
 
-def _alias_section(section: list[str], codec: str, real: dict[str, tuple[str, ...]]) -> list[str]:
+def _alias_section(section: list[str], codec: str, real: dict[tuple[str, str], tuple[str, ...]]) -> list[str]:
+    media = _media(section[0])
     kept = {number for line in section for kind, number in [_format_of(line)] if kind == "rtpmap" and _is(line, codec)}
     words = section[0].split()
     chosen = [number for number in words[3:] if number in kept]
@@ -63,9 +70,9 @@ def _alias_section(section: list[str], codec: str, real: dict[str, tuple[str, ..
         kind, number = _format_of(line)
         if kind in ("rtpmap", "fmtp"):
             if number in chosen:
-                real[number] = (*real.get(number, ()), line)
+                real[media, number] = (*real.get((media, number), ()), line)
                 if kind == "rtpmap":
-                    lines.append(f"a=rtpmap:{number} {ALIAS}")
+                    lines.append(f"a=rtpmap:{number} {ALIASES[media]}")
         elif kind != "rtcp-fb" or number in ("*", *chosen):
             lines.append(line)
     return lines
@@ -79,6 +86,16 @@ def _text(lines: list[str]) -> str:
     return "\r\n".join(lines)
 
 
+def _media(line: str) -> str:
+    """The kind of a media line; "" for any other."""
+    return line[2:].partition(" ")[0] if line.startswith("m=") else ""
+
+
+def _names(section: list[str]) -> list[str]:
+    """The codecs of a section, in upper case."""
+    return [_name(line) for line in section if _format_of(line)[0] == "rtpmap"]
+
+
 def _format_of(line: str) -> tuple[str, str]:
     """The kind of an attribute that belongs to one payload type, and that; of other lines, what is of no use."""
     attribute, _, rest = line.partition(":")
@@ -86,4 +103,8 @@ def _format_of(line: str) -> tuple[str, str]:
 
 
 def _is(line: str, codec: str) -> bool:
-    return line.partition(" ")[2].partition("/")[0].strip().upper() == codec
+    return _name(line) == codec
+
+
+def _name(line: str) -> str:
+    return line.partition(" ")[2].partition("/")[0].strip().upper()

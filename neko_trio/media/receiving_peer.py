@@ -95,7 +95,7 @@ class ReceivingPeer:
     async def set_remote_description(self, sdp: str) -> None:
         """Apply an offer. Its candidates are the caller's to add. Raises what aiortc raises for a bad one."""
         plain = without_candidates(sdp)
-        self._offer = AliasedOffer(plain, {}) if self._codec is None else alias_codec(plain, self._codec)
+        self._offer = alias_codec(plain, self._codec)
         await self._pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
         transceivers: list[RTCRtpTransceiver] = self._pc.getTransceivers()
         for transceiver in transceivers:

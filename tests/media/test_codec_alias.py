@@ -105,6 +105,17 @@ def test_audio_of_the_same_payload_type_is_not_touched() -> None:
     assert "a=rtpmap:111 opus/48000/2" in offer.unalias(offer.sdp)
 
 
+def test_audio_that_aiortc_does_not_know_is_called_opus_and_nothing_else_is_touched() -> None:
+    offer = OFFER.replace("a=rtpmap:111 opus/48000/2", "a=rtpmap:111 L16/44100/2")
+    aliased = alias_codec(offer, None)
+    assert aliased.sdp == OFFER.replace("a=fmtp:111 useinbandfec=1;stereo=1\r\n", "")
+    assert "useinbandfec" in OFFER
+    lines = aliased.unalias(asyncio.run(answer(aliased.sdp))).splitlines()
+    assert "a=rtpmap:111 L16/44100/2" in lines
+    assert not [line for line in lines if "opus" in line]
+    assert alias_codec(OFFER, None).sdp == OFFER
+
+
 @given(st.integers(0, len(OFFER)), st.integers(0, len(OFFER)), st.text(max_size=20))
 @example(0, len(OFFER), "")
 @example(0, len(OFFER), "m=video ")
