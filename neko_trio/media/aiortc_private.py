@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import aioice
 from aioice import ice as _ice
@@ -23,7 +23,8 @@ from aioice import turn as _turn
 from aiortc import RTCRtpReceiver
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
-from aiortc.rtp import AnyRtcpPacket, RtpPacket
+from aiortc.rtp import AnyRtcpPacket, RtcpPacket, RtpPacket
+from pylibsrtp import Policy, Session
 
 __all__ = [
     "CandidatePair",
@@ -339,16 +340,25 @@ def be_dtls_server(transport: RTCDtlsTransport) -> None:
 require(RTCRtpReceiver, "_handle_rtp_packet", "_send_rtcp", "_send_rtcp_nack")
 
 
-def take_packets(receiver: RTCRtpReceiver, handle: Callable[[RtpPacket, int], Coroutine[Any, Any, None]]) -> None:
-    """Hand the receiver's RTP packets, with their arrival time in ms, to ``handle`` instead of aiortc's decoder.
+_Packet = TypeVar("_Packet")
 
-    After ``setRemoteDescription``, which makes the receiver; ``handle`` is awaited packet by packet.
+
+class _Taker(Generic[_Packet]):
+    """In the place of a receiver's coroutine method; media that did not come by aiortc's DTLS task calls ``handle``."""
+
+    def __init__(self, handle: Callable[[_Packet], None]) -> None:
+        self.handle = handle
+
+    async def __call__(self, packet: _Packet, arrival_time_ms: int = 0) -> None:
+        self.handle(packet)
+
+
+def take_packets(receiver: RTCRtpReceiver, handle: Callable[[RtpPacket], None]) -> None:
+    """Hand the receiver's RTP packets to ``handle`` instead of aiortc's decoder, packet by packet.
+
+    After ``setRemoteDescription``, which makes the receiver.
     """
-
-    async def take(packet: RtpPacket, arrival_time_ms: int) -> None:
-        await handle(packet, arrival_time_ms)
-
-    receiver._handle_rtp_packet = take  # type: ignore[method-assign]
+    receiver._handle_rtp_packet = _Taker(handle)  # type: ignore[method-assign]
 
 
 async def send_nack(receiver: RTCRtpReceiver, ssrc: int, lost: Iterable[int]) -> None:
@@ -373,11 +383,57 @@ def rtcp_ssrc(receiver: RTCRtpReceiver) -> int | None:
 
 def observe_rtcp(receiver: RTCRtpReceiver, observe: Callable[[AnyRtcpPacket], None]) -> None:
     """Show the sender's RTCP packets to ``observe`` instead of aiortc, which would answer a BYE by a blocking join."""
+    receiver._handle_rtcp_packet = _Taker(observe)  # type: ignore[method-assign]
 
-    async def handle(packet: AnyRtcpPacket) -> None:
-        observe(packet)
 
-    receiver._handle_rtcp_packet = handle  # type: ignore[method-assign]
+# -- aiortc: SRTP -------------------------------------------------------------------------------------------------
+
+require(
+    RTCDtlsTransport(RTCIceTransport(_gatherer), [RTCCertificate.generateCertificate()]),
+    "_role",
+    "_rtp_header_extensions_map",
+    "_rtp_router",
+    "_srtp_profiles",
+    "_ssl",
+)
+
+
+def open_srtp(transport: RTCDtlsTransport, *, window: int) -> Session | None:
+    """A session of our own for what this transport receives; ``None`` unless DTLS is up.
+
+    ``window``: packets, from 64 to 32,767, that one may come behind the newest (RFC 3711 §3.3.2); aiortc's own has
+    1,024. Each session keeps its own account of what has come: a packet is for one of them.
+    """
+    ssl = transport._ssl
+    if transport.state != "connected" or ssl is None:
+        return None
+    selected = ssl.get_selected_srtp_profile()
+    profile = next(profile for profile in transport._srtp_profiles if profile.openssl_profile == selected)
+    keys = ssl.export_keying_material(b"EXTRACTOR-dtls_srtp", 2 * (profile.key_length + profile.salt_length))
+    policy = Policy(  # the DTLS client's key comes first (RFC 5764 §4.2); we read with the other side's
+        key=profile.get_key_and_salt(keys, 0 if transport._role == "server" else 1),
+        ssrc_type=Policy.SSRC_ANY_INBOUND,
+        srtp_profile=profile.libsrtp_profile,
+    )
+    policy.window_size = window
+    return Session(policy)
+
+
+def route_rtp(transport: RTCDtlsTransport, data: bytes) -> None:
+    """Give a decrypted RTP packet to whom ``take_packets`` named for it. Raises :class:`ValueError` for garbage."""
+    packet = RtpPacket.parse(data, transport._rtp_header_extensions_map)
+    taker = getattr(transport._rtp_router.route_rtp(packet), "_handle_rtp_packet", None)
+    if isinstance(taker, _Taker):
+        taker.handle(packet)
+
+
+def route_rtcp(transport: RTCDtlsTransport, data: bytes) -> None:
+    """Give decrypted RTCP packets to whom ``observe_rtcp`` named for them. Raises :class:`ValueError` for garbage."""
+    for packet in RtcpPacket.parse(data):
+        for recipient in transport._rtp_router.route_rtcp(packet):
+            taker = recipient._handle_rtcp_packet
+            if isinstance(taker, _Taker):
+                taker.handle(packet)
 
 
 # -- aiortc: the sending side (the simulator) ---------------------------------------------------------------------

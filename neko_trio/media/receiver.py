@@ -5,19 +5,18 @@ a lost packet once, and decodes into queues without a bound. Here its packets ar
 
     DTLS loop ── RTP ──▶ jitter buffer ── whole frames ──▶ picture group ──▶ decoder's thread ── Frame ──▶ FrameSlot
                               │                                  └──────── look, rest ◀───────────────────────┘
-                              └─ feedback task ── NACK, receiver report ──▶ server
+                              └─ feedback tasks ── NACK, receiver report ──▶ server
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 import av
 from aiortc import RTCRtpReceiver
-from aiortc.rtp import AnyRtcpPacket, RtcpReceiverInfo, RtcpRrPacket, RtcpSrPacket, RtpPacket
+from aiortc.rtp import RtpPacket
 
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._timeline import Timeline
@@ -27,7 +26,7 @@ from neko_trio.media.depayload import BadPayload, video_format
 from neko_trio.media.frames import Frame, FrameContext
 from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
 from neko_trio.media.picture_group import NumberedFrame
-from neko_trio.media.reception import Reception
+from neko_trio.media.receiver_reports import ReceiverReports
 from neko_trio.media.video_statistics import VideoStatistics
 
 __all__ = ["VideoReceiver", "VideoStatistics"]
@@ -56,19 +55,18 @@ class VideoReceiver:
         self._new_number, self._frame_context = new_number, frame_context
         self._on_keyframe_needed = on_keyframe_needed
         self._buffer = JitterBuffer(self._format)
-        self._reception = Reception()
+        self._reports = ReceiverReports(90_000)
         self._decoder = Decoder(self._format, self._deliver, self._on_undecodable)
         self._receiver: RTCRtpReceiver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._feedback: asyncio.Task[None] | None = None
-        self._feedback_due = asyncio.Event()
+        self._feedback: list[asyncio.Task[None]] = []
+        self._nacks_due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._ssrc: int | None = None
-        self._sender_report: tuple[int, float] | None = None  # middle 32 bits of its NTP time, when it came
         self._last_frame_arrived: float | None = None
         self._packet_came: asyncio.Event | None = None
-        self._packets = self._bytes = self._malformed = self._reports = 0
+        self._packets = self._bytes = self._malformed = 0
 
     def attach(self, rtp_receiver: RTCRtpReceiver) -> None:
         """Take the packets of ``rtp_receiver`` from now on; be the slot's source. Once.
@@ -80,9 +78,12 @@ class VideoReceiver:
         self._receiver, self._loop = rtp_receiver, asyncio.get_running_loop()
         self._decoder.start()
         self._slot.plug(self._decoder)
-        self._feedback = self._loop.create_task(self._send_feedback(rtp_receiver), name="neko-trio-video-feedback")
+        self._feedback = [
+            self._loop.create_task(self._send_nacks(rtp_receiver), name="neko-trio-video-nacks"),
+            self._loop.create_task(self._reports.run(rtp_receiver), name="neko-trio-video-reports"),
+        ]
         aiortc_private.take_packets(rtp_receiver, self._on_packet)
-        aiortc_private.observe_rtcp(rtp_receiver, self._on_rtcp)
+        aiortc_private.observe_rtcp(rtp_receiver, self._reports.hear)
 
     def statistics(self) -> VideoStatistics:
         """A snapshot. Any thread, any time, also after ``aclose``."""
@@ -91,13 +92,13 @@ class VideoReceiver:
             codec=self._format.name,
             packets_received=self._packets,
             bytes_received=self._bytes,
-            packets_lost=self._reception.packets_lost,
+            packets_lost=self._reports.reception.packets_lost,
             packets_late=counts.packets_late,
             packets_malformed=self._malformed,
-            jitter=self._reception.jitter,
+            jitter=self._reports.reception.jitter,
             packets_repaired=counts.packets_repaired,
             nacks_sent=counts.nacks_sent,
-            reports_sent=self._reports,
+            reports_sent=self._reports.sent,
             holes_given_up=counts.holes_given_up,
             keyframes_requested=self._buffer.keyframes.total,
             frames_received=counts.frames_received,
@@ -121,7 +122,7 @@ class VideoReceiver:
         self._decoder.stop()
 
     async def aclose(self) -> None:
-        """End the timer, the feedback task and the decoder's thread. Idempotent; packets are ignored from then on.
+        """End the timer, the feedback tasks and the decoder's thread. Idempotent; packets are ignored from then on.
 
         Cancelled, all of them end all the same; only the waiting for it is cut short.
         """
@@ -130,9 +131,10 @@ class VideoReceiver:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._feedback is not None:
-            self._feedback.cancel()
-            await asyncio.wait([self._feedback])
+        for task in self._feedback:
+            task.cancel()
+        if self._feedback:
+            await asyncio.wait(self._feedback)
         await self._decoder.aclose()
 
     # -- packets
@@ -149,7 +151,7 @@ class VideoReceiver:
             self._packet_came.set()
             self._packet_came = None
 
-    async def _on_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+    def _on_packet(self, packet: RtpPacket) -> None:
         if self._closed:
             return
         now = perf_counter()
@@ -158,7 +160,7 @@ class VideoReceiver:
         self._packets += 1
         self._wake_for_packet()
         self._bytes += len(packet.payload)
-        self._reception.add(packet.sequence_number, packet.timestamp, now)
+        self._reports.reception.add(packet.sequence_number, packet.timestamp, now)
         try:
             payload = self._format.depayload(packet.payload) if packet.payload else None
         except BadPayload:
@@ -172,8 +174,7 @@ class VideoReceiver:
             self._timeline.mark("first_packet", now)
         else:
             self._buffer = JitterBuffer(self._format, counts=self._buffer.counts, keyframes=self._buffer.keyframes)
-            self._reception = Reception()
-            self._sender_report = None
+        self._reports.begin(ssrc)
         self._ssrc = ssrc
 
     def _follow_up(self, frames: list[EncodedFrame], now: float) -> None:
@@ -185,7 +186,7 @@ class VideoReceiver:
         if self._buffer.keyframes.take(now):
             self._on_keyframe_needed()
         if self._buffer.nacks_due:
-            self._feedback_due.set()
+            self._nacks_due.set()
         due = self._buffer.get_timer()
         if due is not None and self._timer is None:  # one that fires early, for a hole filled since, sets the next
             assert self._loop is not None
@@ -208,44 +209,13 @@ class VideoReceiver:
 
     # -- feedback
 
-    def _on_rtcp(self, packet: AnyRtcpPacket) -> None:
-        if isinstance(packet, RtcpSrPacket) and packet.ssrc == self._ssrc:
-            self._sender_report = (packet.sender_info.ntp_timestamp >> 16) & 0xFFFFFFFF, perf_counter()
-
-    async def _send_feedback(self, receiver: RTCRtpReceiver) -> None:
-        """Send NACKs when they are due, and a receiver report every 0.5 to 1.5 s (RFC 3550 §6.3.1: at random)."""
-        report_at = perf_counter() + 0.5 + random.random()
+    async def _send_nacks(self, receiver: RTCRtpReceiver) -> None:
         while True:
-            try:
-                async with asyncio.timeout(max(0.0, report_at - perf_counter())):
-                    await self._feedback_due.wait()
-            except TimeoutError:
-                report_at = perf_counter() + 0.5 + random.random()
-                await self._report(receiver)
-            self._feedback_due.clear()
+            await self._nacks_due.wait()
+            self._nacks_due.clear()
             for lost in nack_batches(self._buffer.take_nacks()):
                 assert self._ssrc is not None
                 await aiortc_private.send_nack(receiver, self._ssrc, lost)
-
-    async def _report(self, receiver: RTCRtpReceiver) -> None:
-        sender, report = aiortc_private.rtcp_ssrc(receiver), self._reception.report()
-        if sender is None or report is None or self._ssrc is None:
-            return
-        last_report, delay = 0, 0
-        if self._sender_report is not None:
-            last_report, came = self._sender_report
-            delay = min(int((perf_counter() - came) * 65536), 0xFFFFFFFF)
-        block = RtcpReceiverInfo(
-            ssrc=self._ssrc,
-            fraction_lost=report.fraction_lost,
-            packets_lost=report.packets_lost,
-            highest_sequence=report.highest_sequence,
-            jitter=report.jitter,
-            lsr=last_report,
-            dlsr=delay,
-        )
-        await aiortc_private.send_rtcp(receiver, RtcpRrPacket(ssrc=sender, reports=[block]))
-        self._reports += 1
 
 
 def nack_batches(lost: Sequence[int]) -> Iterator[list[int]]:

@@ -28,6 +28,7 @@ from neko_trio.media.audio.receiver import AudioReceiver
 from neko_trio.media.codec_alias import AliasedOffer, alias_codec
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_report import IceReport, endpoint, read_report
+from neko_trio.media.media_path import MediaPath
 from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
 from neko_trio.media.receiver import VideoReceiver
 from neko_trio.protocol.sdp import read_offer, without_candidates
@@ -111,6 +112,7 @@ class ReceivingPeer:
                 transceivers[0].receiver.transport if transceivers else self._sctp_transport()
             )  # MAX_BUNDLE: all share one
             install_ice(transport.transport, self.agent)
+            self.agent.on_media = MediaPath(transport).take
             be_dtls_server(transport)
 
     def _sctp_transport(self) -> RTCDtlsTransport:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aioice import stun
 
@@ -121,6 +121,14 @@ class AgentSocket(StunProtocol):
     receiver: IceAgent
     failure: str | None = None
     """Why the last packet could not be sent."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """Tell STUN from the rest by the first byte (RFC 7983 §7): aioice tries to read each packet as STUN first."""
+        assert isinstance(data, bytes)
+        if data and data[0] > 19:
+            self.receiver.data_received(data, self.local_candidate.component)
+        elif data:
+            super().datagram_received(data, addr)
 
     def error_received(self, exc: Exception) -> None:
         """Keep why the system, or the relay, did not send."""

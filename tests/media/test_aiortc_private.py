@@ -273,18 +273,14 @@ async def test_the_receivers_packets_and_feedback() -> None:
         receiver._set_rtcp_ssrc(1234)
         assert private.rtcp_ssrc(receiver) == 1234
 
-        taken: list[tuple[RtpPacket, int]] = []
+        taken: list[RtpPacket] = []
         heard: list[AnyRtcpPacket] = []
-
-        async def take(packet: RtpPacket, arrival: int) -> None:
-            taken.append((packet, arrival))
-
-        private.take_packets(receiver, take)
+        private.take_packets(receiver, taken.append)
         private.observe_rtcp(receiver, heard.append)
         packet, bye = RtpPacket(payload_type=96, payload=b"x"), RtcpByePacket(sources=[5])
         await receiver._handle_rtp_packet(packet, arrival_time_ms=17)  # as RTCDtlsTransport calls it
         await receiver._handle_rtcp_packet(bye)
-        assert taken == [(packet, 17)]
+        assert taken == [packet]
         assert heard == [bye]
 
         await private.send_nack(receiver, 99, (3, 5))

@@ -101,7 +101,7 @@ class AudioReceiver:
 
     # -- packets
 
-    async def _on_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+    def _on_packet(self, packet: RtpPacket) -> None:
         if self._closed:
             return
         now = perf_counter()
