@@ -10,6 +10,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -43,6 +44,16 @@ def logout(url: str, token: str) -> None:
         pass
 
 
+@dataclass(frozen=True)
+class Detour:
+    """How the two sides are led to a network in between."""
+
+    candidate: Callable[[str], str | None]
+    """A candidate of the server's as this side shall see it; ``None``: not at all."""
+    answer: Callable[[str], str]
+    """Our answer's SDP as the server shall see it."""
+
+
 async def connect_once(
     url: str,
     username: str,
@@ -51,17 +62,19 @@ async def connect_once(
     relay_only: bool = False,
     patience: float = 20.0,
     watch: Callable[[Any], Awaitable[None]] | None = None,
+    detour: Detour | None = None,
 ) -> dict[str, float]:
     """Milliseconds from the dial to ``connected`` and ``first_frame``.
 
     Raises what went wrong: a :class:`TimeoutError` says where it stood when ``patience`` (seconds) was over, for it
-    knows no end of its own. ``watch`` is awaited with the video track after the first frame.
+    knows no end of its own. ``watch`` is awaited with the video track after the first frame;
+    ``detour`` leads the media over another way.
     """
     stages = ["before the offer"]
     token = await asyncio.to_thread(login, url, username, password)
     try:
         async with asyncio.timeout(patience):
-            return await _connect(url, token, relay_only, stages, watch)
+            return await _connect(url, token, relay_only, stages, watch, detour)
     except TimeoutError:
         raise TimeoutError(f"after {patience:g} s {stages[-1]}") from None
     finally:
@@ -69,7 +82,12 @@ async def connect_once(
 
 
 async def _connect(
-    url: str, token: str, relay_only: bool, stages: list[str], watch: Callable[[Any], Awaitable[None]] | None
+    url: str,
+    token: str,
+    relay_only: bool,
+    stages: list[str],
+    watch: Callable[[Any], Awaitable[None]] | None,
+    detour: Detour | None,
 ) -> dict[str, float]:
     dial = perf_counter()
     marks: dict[str, float] = {}
@@ -95,15 +113,16 @@ async def _connect(
                     pc = _make(message["payload"]["iceservers"], relay_only, marks, dial, shown, tasks, stages, watch)
                     await pc.setRemoteDescription(RTCSessionDescription(message["payload"]["sdp"], "offer"))
                     for candidate in early:
-                        await _add(pc, candidate)
+                        await _add(pc, candidate, detour)
                     await pc.setLocalDescription(await pc.createAnswer())
-                    answer = {"event": "signal/answer", "payload": {"sdp": pc.localDescription.sdp}}
+                    sdp = pc.localDescription.sdp if detour is None else detour.answer(pc.localDescription.sdp)
+                    answer = {"event": "signal/answer", "payload": {"sdp": sdp}}
                     await socket.send(json.dumps(answer))
                 elif message["event"] == "signal/candidate":
                     if pc is None:
                         early.append(message["payload"])
                     else:
-                        await _add(pc, message["payload"])
+                        await _add(pc, message["payload"], detour)
             shown.result()
         finally:
             reading.cancel()
@@ -162,7 +181,10 @@ def _make(
     return pc
 
 
-async def _add(pc: RTCPeerConnection, payload: dict[str, Any]) -> None:
-    candidate = candidate_from_sdp(payload["candidate"].removeprefix("candidate:"))
+async def _add(pc: RTCPeerConnection, payload: dict[str, Any], detour: Detour | None) -> None:
+    text = payload["candidate"] if detour is None else detour.candidate(payload["candidate"])
+    if text is None:
+        return
+    candidate = candidate_from_sdp(text.removeprefix("candidate:"))
     candidate.sdpMid, candidate.sdpMLineIndex = payload.get("sdpMid"), payload.get("sdpMLineIndex")
     await pc.addIceCandidate(candidate)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from neko_trio.media.bridge import Lease
     from neko_trio.media.peer_api import Peer, PeerSetup
 
-__all__ = ["LossyNetwork", "NetworkCounts"]
+__all__ = ["LossyNetwork", "NetworkCounts", "Way"]
 
 _CANDIDATE = "a=candidate:"
 
@@ -109,9 +109,9 @@ class LossyNetwork:
         from neko_trio.media.bridge import open_lease
 
         async with open_lease("network") as lease:
-            router = await lease.run(self._open)
+            router = await lease.run(self.open_router)
             try:
-                way = _Way(router)
+                way = Way(router)
                 behind = replace(
                     setup,
                     offer_sdp=way.rewritten(setup.offer_sdp, way.to_server),
@@ -127,13 +127,14 @@ class LossyNetwork:
                     await lease.run(router.drain)
                 lease.post(router.close)
 
-    def _open(self) -> Router:
+    def open_router(self) -> Router:
+        """The sockets in between, for one connection. In the asyncio thread that will close it."""
         router = Router(self._conditions, to_server=self._to_server, to_client=self._to_client)
         self._routers.add(router)
         return router
 
 
-class _Way:
+class Way:
     """Candidates as the other side shall see them."""
 
     def __init__(self, router: Router) -> None:
@@ -184,7 +185,7 @@ def _if_any(translate: Callable[[str], str | None], tell: Callable[[str], None])
 class _PeerBehind:
     """A :class:`~neko_trio.media.peer_api.Peer` whose candidates lead through the network; all else is the peer's."""
 
-    def __init__(self, peer: Peer, way: _Way) -> None:
+    def __init__(self, peer: Peer, way: Way) -> None:
         self._peer, self._way = peer, way
 
     def __getattr__(self, name: str) -> Any:
