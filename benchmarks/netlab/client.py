@@ -1,6 +1,6 @@
 """What runs on a machine of the laboratory, one process each: our connects, the rival's, a second watcher, a simulator.
 
-    netclient.py '{"errand": "connect", "targets": {"row": URL}, "count": 50, …}'
+    python -m netlab.client '{"errand": "connect", "targets": {"row": URL}, "count": 50, …}'
 
 Writes one line of JSON for each connect, so that what was measured is not lost with what hangs. ``networks.py`` starts
 it and ends it.
@@ -233,7 +233,7 @@ def main() -> None:
         case "round_trip":
             round_trip(errand)
         case other:
-            raise SystemExit(f"netclient.py: no such errand: {other}")
+            raise SystemExit(f"no such errand: {other}")
 
 
 if __name__ == "__main__":

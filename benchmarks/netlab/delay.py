@@ -1,6 +1,6 @@
 """A link with a delay, made of two TUN devices and a loop: for kernels without netem.
 
-    netdelay.py NEAR FAR SECONDS      makes the devices in this namespace, prints "forwarding", forwards until ended
+    delay.py NEAR FAR SECONDS      makes the devices in this namespace, prints "forwarding", forwards until ended
 
 A packet that goes into one device comes out of the other that many seconds later, in order. Needs root.
 """

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import trio
+
+from netlab.programs import run, running
 
 PREFIX = "neko-lab"
 HOSTS = {"client": 1, "server": 2, "relay": 3}
@@ -37,9 +36,6 @@ NOWHERE = "203.0.113.77"
 STUN_PORT = 3478
 TLS_PORT = 5349
 MUX_PORT = 18139
-GRACE = 2.0
-"""Seconds that a process may take to end when it is told to."""
-KEPT_LINES = 200
 BESIDE = (("10.72.1.2", 24), ("10.73.1.2", 24), ("fd72:1::2", 64))
 """Addresses of the client that lead nowhere, as those of a container bridge or of a VPN."""
 
@@ -49,10 +45,6 @@ COUNTERS = (
 )
 
 Route = Literal["ip4", "ip6", "loopback", "alone"]
-
-
-class LabError(Exception):
-    """The laboratory cannot be had, or a program in it did not come up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,108 +71,6 @@ def address(host: str, network: Network) -> str:
     if network.route in ("loopback", "alone"):
         return "127.0.0.1"
     return f"fd71:{HOSTS[host]}::2" if network.route == "ip6" else f"10.71.{HOSTS[host]}.2"
-
-
-def missing_programs() -> str | None:
-    """Why no laboratory can be had here; ``None`` when it can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root: run this as root (sudo)"
-    absent = [program for program in ("ip", "nft", "Xvfb") if shutil.which(program) is None]
-    packages = {"ip": "iproute2", "nft": "nftables", "Xvfb": "xvfb"}
-    if absent:
-        return f"not installed: {', '.join(absent)} (Debian: apt install {' '.join(packages[one] for one in absent)})"
-    return None
-
-
-async def run(*command: str, text: str | None = None) -> str:
-    """Run a command of the system's; its standard output. Raises :class:`LabError`."""
-    done = await trio.run_process(
-        command,
-        stdin=b"" if text is None else text.encode(),
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-    )
-    if done.returncode:
-        raise LabError(f"{' '.join(command)}: {done.stderr.decode(errors='replace').strip()[-400:]}")
-    return done.stdout.decode()
-
-
-@dataclass(slots=True)
-class Program:
-    """A program that runs in the laboratory, and its newest lines."""
-
-    name: str
-    process: trio.Process
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
-
-    def complaints(self) -> list[str]:
-        """The newest lines that tell of trouble."""
-        words = ("ERR", "FTL", "PNC", "panic", "fatal", "rror")
-        return [line[:300] for line in self.lines if any(word in line for word in words)][-5:]
-
-
-@asynccontextmanager
-async def running(
-    name: str, command: Sequence[str], *, ready: str, limit: float = 20.0, env: Mapping[str, str] | None = None
-) -> AsyncIterator[Program]:
-    """A program, from its line that ``ready`` (a regular expression) is found in until the end of the block.
-
-    Raises :class:`LabError` with its last words when it ends before, or is not ready within ``limit`` seconds. It is in
-    a session of its own: Ctrl-C is for us, who end it.
-    """
-    process = await trio.lowlevel.open_process(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, **(env or {})},
-    )
-    program = Program(name, process)
-    is_ready, ended = trio.Event(), trio.Event()
-
-    async def listen() -> None:
-        assert process.stdout is not None
-        rest = b""
-        async for part in process.stdout:
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                program.lines.append(line.decode(errors="replace"))
-                if re.search(ready, program.lines[-1]):
-                    is_ready.set()
-            rest = rest[-4096:]
-        ended.set()
-        is_ready.set()
-
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listen)
-            with trio.move_on_after(limit):
-                await is_ready.wait()
-            if ended.is_set() or not is_ready.is_set():
-                said = " / ".join(list(program.lines)[-3:])
-                raise LabError(f"{name} {'ended' if ended.is_set() else 'was not ready in time'}: {said[-600:]}")
-            try:
-                yield program
-            finally:
-                nursery.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):  # bounded: what does not end is killed
-            await end(process)
-
-
-async def end(process: trio.Process) -> None:
-    """End a process, and with it what it started in its session."""
-    if process.poll() is None:
-        process.terminate()
-        with trio.move_on_after(GRACE):
-            await process.wait()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-    if process.stdout is not None:
-        await process.stdout.aclose()
 
 
 class Lab:
@@ -340,7 +230,7 @@ async def open_lab(network: Network) -> AsyncIterator[Lab]:
         if network.delay:
             command = [
                 sys.executable,
-                str(Path(__file__).with_name("netdelay.py")),
+                str(Path(__file__).with_name("delay.py")),
                 "client",
                 "far",
                 str(network.delay),
@@ -384,3 +274,14 @@ async def remove_leftovers() -> None:
     for name in names:
         if name.startswith(f"{PREFIX}-") and not _alive(name.split("-")[2]):
             await remove_namespaces(name)
+
+
+def missing_programs() -> str | None:
+    """Why no laboratory can be had here; ``None`` when it can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root: run this as root (sudo)"
+    absent = [program for program in ("ip", "nft", "Xvfb") if shutil.which(program) is None]
+    packages = {"ip": "iproute2", "nft": "nftables", "Xvfb": "xvfb"}
+    if absent:
+        return f"not installed: {', '.join(absent)} (Debian: apt install {' '.join(packages[one] for one in absent)})"
+    return None

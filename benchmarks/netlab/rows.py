@@ -1,106 +1,22 @@
-"""The rows of ``networks.py``: what the server is told, what network lies between, what the client is asked, what must
-hold, and what proves that the row is what it says."""
+"""The rows of ``networks.py``, as a table."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from netlab import DEAD, MUX_PORT, NOWHERE, STUN_PORT, TLS_PORT, Network, address
+from netlab.lab import DEAD, MUX_PORT, NOWHERE, STUN_PORT, TLS_PORT, Network, address
+from netlab.row import PLAIN, UDP_PORTS, Goal, Proof, Row
 
-PLAIN = Network()
 TURN_USER = "neko"
 TURN_PASSWORD = "trio"
-UDP_PORTS = "20000-20199"
 UDP_BLOCKED = ("meta l4proto udp",)
 TO_SERVER_BLOCKED = (f"ip daddr {address('server', PLAIN)} meta l4proto udp",)
-DEAD_RATIO = 1.2
+DEAD_SERVER = Goal("ratio", 1.2)
 """A server that never answers may cost a connect no more than this, times the default row's."""
-DIRECT_MS = 50.0
+DIRECT = Goal("within", 50.0)
 """Milliseconds from the dial to connected over a relay, or over TCP."""
-FAILS_MS = 12_000.0
+FAILS = Goal("fails", 12_000.0)
 """Milliseconds within which a connect that cannot succeed must have failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a row must reach."""
-
-    kind: Literal["connects", "ratio", "within", "fails"] = "connects"
-    """``ratio``: connected, by the default row's, measured alternately. ``within``: connected, in milliseconds.
-    ``fails``: with one of our errors, in time."""
-    limit: float = 0.0
-
-    def __str__(self) -> str:
-        return {
-            "connects": "connects",
-            "ratio": f"connected <= {self.limit:g} x default",
-            "within": f"connected <= {self.limit:g} ms",
-            "fails": f"fails within {self.limit / 1000:g} s",
-        }[self.kind]
-
-
-CONNECTS = Goal()
-DEAD_SERVER = Goal("ratio", DEAD_RATIO)
-DIRECT = Goal("within", DIRECT_MS)
-FAILS = Goal("fails", FAILS_MS)
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What the router must have counted for the row to be what it says."""
-
-    counter: str
-    some: bool = True
-    """At least one packet; ``False``: none at all."""
-
-    def holds(self, counters: Mapping[str, int]) -> bool:
-        return (counters.get(self.counter, 0) > 0) is self.some
-
-    def __str__(self) -> str:
-        return f"{'some' if self.some else 'no'} packets counted as {self.counter}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One row."""
-
-    name: str
-    what: str
-    """In words, for the table's reader."""
-    network: Network = PLAIN
-    frontend: tuple[dict[str, Any], ...] | None = None
-    """The ICE servers that clients are told; ``None``: one STUN server, which works."""
-    backend: tuple[dict[str, Any], ...] | None = None
-    """The server's own; ``None``: as the clients', if the server itself can use them, else the working STUN server."""
-    flags: tuple[str, ...] = ("--webrtc.epr", UDP_PORTS)
-    announced: str | None = ""
-    """What the server says its address is (``nat1to1``); empty: the one it has. ``None``: nothing, it looks."""
-    codec: str = "VP8"
-    encoder: str | None = None
-    """GStreamer's element; ``None`` is the server's own pipeline."""
-    watched: bool = False
-    """Another watcher is there."""
-    relay_only: bool = False
-    simulator: Literal["", "plain", "stubborn"] = ""
-    goal: Goal = CONNECTS
-    pair: Mapping[str, str] = field(default_factory=dict)
-    """What the path used must look like: fields of ``CandidatePair`` and how their values begin."""
-    proofs: tuple[Proof, ...] = ()
-    round_trip: tuple[float, float] = (0.0, 5.0)
-    """Milliseconds that one must take, measured."""
-
-    @property
-    def turn(self) -> bool:
-        """Whether the row needs a TURN server that can be reached."""
-        return "turn" in json.dumps([*(self.frontend or ()), *(self.backend or ())])
-
-    @property
-    def paired(self) -> bool:
-        """Whether the default row is measured alternately with this one."""
-        return self.goal.kind == "ratio" or self.simulator == "stubborn"
 
 
 def stun(host: str = "", port: int = STUN_PORT) -> dict[str, Any]:
@@ -369,5 +285,6 @@ ROWS: tuple[Row, ...] = (
         what="a server that ignores role conflicts (simulated, beside an ordinary simulator)",
         simulator="stubborn",
         pair=UDP,
+        gives_role_back=True,
     ),
 )
