@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from neko_trio._ports.audio import AudioBlock, AudioPort
 from neko_trio.media.audio.decoder import CONCEAL_LIMIT, FORMATS
 from neko_trio.media.audio.receiver import AudioReceiver, Heard, gap_between
-from tests.audio.tones import FRAME, LEFT, RATE, frequency, opus_tones
+from tests.audio.tones import FRAME, LEFT, RATE, RIGHT, encode, frequency, opus_tones, tones
 
 SSRC, OUR_SSRC = 1234, 4711
 GIVING_UP = 0.09
@@ -246,6 +246,23 @@ async def test_garbage_is_counted_and_bridged() -> None:
     assert [block.position // FRAME for block in heard if block.concealed] == [10, 15]
     assert heard[-1].position == 19 * FRAME
     assert bench.receiver.statistics().packets_malformed == 2
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(("name", "codec"), [("PCMU", "pcm_mulaw"), ("PCMA", "pcm_alaw")])
+async def test_g711_has_the_channels_that_its_clock_tells(name: str, codec: str, channels: int) -> None:
+    """Neko sends two where its offer says one."""
+    samples = np.ascontiguousarray(tones(0, RATE)[::6, :channels])
+    payloads = encode(samples, codec=codec, rate=8000, frame=80)
+    packets = [
+        RtpPacket(sequence_number=n, timestamp=n * 80, ssrc=SSRC, payload=payload) for n, payload in enumerate(payloads)
+    ]
+    _, heard = await play(lambda bench: bench.feed(packets), codec=name)
+    assert [block.position for block in heard] == [n * 80 for n in range(100)]
+    assert {(block.rate, block.samples.shape) for block in heard} == {(8000, (80, channels))}
+    sound = np.concatenate([block.samples for block in heard])
+    for channel, expected in enumerate((LEFT, RIGHT)[:channels]):
+        assert frequency(sound[:, channel], 8000) == pytest.approx(expected, abs=2)
 
 
 async def test_nothing_comes_after_the_close() -> None:

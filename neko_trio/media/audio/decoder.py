@@ -37,6 +37,9 @@ class AudioFormat:
     rate: int
     """Samples per second. G722 has two for each tick of its clock (RFC 3551 §4.5.2)."""
     channels: int
+    interleaved: bool = False
+    """Whether the server sends two channels, sample by sample, where the offer says one: GStreamer's G.711 encoders
+    take what they get, and Neko's pipelines give them two (seen; capture/manager.go)."""
 
 
 FORMATS = {
@@ -44,8 +47,8 @@ FORMATS = {
     for each in (
         AudioFormat("OPUS", "libopus", clock_rate=48_000, rate=48_000, channels=2),
         AudioFormat("G722", "g722", clock_rate=8_000, rate=16_000, channels=1),
-        AudioFormat("PCMU", "pcm_mulaw", clock_rate=8_000, rate=8_000, channels=1),
-        AudioFormat("PCMA", "pcm_alaw", clock_rate=8_000, rate=8_000, channels=1),
+        AudioFormat("PCMU", "pcm_mulaw", clock_rate=8_000, rate=8_000, channels=1, interleaved=True),
+        AudioFormat("PCMA", "pcm_alaw", clock_rate=8_000, rate=8_000, channels=1, interleaved=True),
     )
 }
 
@@ -70,7 +73,7 @@ class AudioDecoder:
             return packet_length(payload)
         if not payload:
             raise BadSound("an empty packet")
-        return len(payload)  # one byte each tick, with G722 too
+        return len(payload) // self.format.channels  # one byte each tick, with G722 too
 
     def decode(self, payload: bytes) -> Samples:
         """The samples of a packet: shape (samples, channels), int16. Raises :class:`BadSound`."""

@@ -10,6 +10,7 @@ What nobody listens to is counted and thrown away: unlike a picture, sound needs
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ class AudioReceiver:
     def __init__(self, sound: AudioFormat, port: AudioPort, *, epoch: int) -> None:
         self._format, self._port, self._epoch = sound, port, epoch
         self._decoder: AudioDecoder | None = None  # made for the first listener
+        self._first: AudioPacket | None = None  # waits for its successor, see _decodable
         self._order = Reorder()
         self._reports = ReceiverReports(sound.clock_rate)
         self._reporting: asyncio.Task[None] | None = None
@@ -149,13 +151,27 @@ class AudioReceiver:
     def _hear_all(self, packets: list[AudioPacket]) -> None:
         for packet in packets:
             started = perf_counter()
-            self._hear(packet)
+            for decodable in self._decodable(packet):
+                self._hear(self._decoder or self._open_decoder(1), decodable)
             self._decode_seconds += perf_counter() - started
 
-    def _hear(self, packet: AudioPacket) -> None:
-        if self._decoder is None:
-            self._decoder = AudioDecoder(self._format)
-        decoder = self._decoder
+    def _decodable(self, packet: AudioPacket) -> list[AudioPacket]:
+        """What can be decoded now. How many channels G.711 has is told by the distance between its first packets."""
+        if self._decoder is not None or not self._format.interleaved:
+            return [packet]
+        first, self._first = self._first, packet
+        if first is None or packet.sequence != first.sequence + 1:
+            return []
+        step = (packet.timestamp - first.timestamp) & 0xFFFFFFFF
+        self._open_decoder(2 if len(first.payload) == 2 * step else 1)
+        return [first, packet]
+
+    def _open_decoder(self, channels: int) -> AudioDecoder:
+        sound = replace(self._format, channels=channels) if self._format.interleaved else self._format
+        self._decoder = AudioDecoder(sound)
+        return self._decoder
+
+    def _hear(self, decoder: AudioDecoder, packet: AudioPacket) -> None:
         if packet.first:
             decoder.reset()
             self._last, self._missing = None, 0
