@@ -214,8 +214,9 @@ async def test_a_source_that_is_plugged_in_late_is_told_and_replaces_the_one_bef
         slot.plug(new)
         assert (old.told is None, new.told) == (True, NEWEST)
         slot.unplug(old)
-        with slot.looking():
-            assert new.told == NEWEST
+        with slot.subscribe(1):
+            assert new.told == EVERY
+        assert new.told == NEWEST
         slot.unplug(new)
         slot.put(picture(1))
     assert new.looks == 3  # not told any more after that

@@ -74,6 +74,7 @@ class FrameSlot:
         self._waiters: list[_Waiter] = []
         self._buffers: list[EveryFrame] = []
         self._looking = 0
+        self._told: tuple[bool, float] | None = None  # the source's newest orders
         self._failure: Callable[[], NekoError] | None = None
         self.wanted = False
         """Whether somebody waits now, or a reader of every frame is open. Trio thread."""
@@ -100,8 +101,8 @@ class FrameSlot:
         with self._lock:
             if self._source is not None and self._source is not source:
                 self._source.rest()
-            self._source = source
-            self._tell_source()
+            self._source, self._told = source, None
+            self._tell_changes()
 
     def unplug(self, source: FrameSource) -> None:
         """No more frames of ``source``; nothing happens unless it is the current one. Any thread.
@@ -156,12 +157,25 @@ class FrameSlot:
         """With the lock held: what the readers want now. The number of the newest complete frame, 0 for none."""
         if self._source is None:
             return 0
-        if not (self._waiters or self._buffers or self._looking):
+        self._told = self._wishes()
+        if self._told is None:
             self._source.rest()
             return 0
-        patient = not (self._buffers or self._looking)
-        after = min(waiter.after for waiter in self._waiters) if patient else -math.inf
-        return self._source.look(every=bool(self._buffers), after=after)
+        every, after = self._told
+        return self._source.look(every=every, after=after)
+
+    def _wishes(self) -> tuple[bool, float] | None:
+        """The arguments of ``look``, or ``None`` for ``rest``."""
+        if self._buffers or self._looking:
+            return bool(self._buffers), -math.inf
+        if self._waiters:
+            return False, min(waiter.after for waiter in self._waiters)
+        return None
+
+    def _tell_changes(self) -> None:
+        """With the lock held: tell the source unless it knows."""
+        if self._wishes() != self._told:
+            self._tell_source()
 
     # -- the readers' side, on the trio thread
 
@@ -183,18 +197,19 @@ class FrameSlot:
         seconds); waits for such a one if need be. Cancelling is safe. Raises the slot's failure when the session ends
         first.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         self.check()
         waiter = _Waiter(newer_than + 1, arrived_after)
         with self._lock:  # the check and the entry into the list are one step for put()
             self._waiters.append(waiter)
             waiter.number = max(waiter.least, self._tell_source())
-            frame = self._newest
-            if frame is not None and waiter.takes(frame):
+            frame = self._take(waiter)
+            if frame is not None:
                 self._waiters.remove(waiter)
-                self._tell_source()
-                self._seen = True
-                return frame
+                self._tell_changes()
+        if frame is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return self._newest or frame  # one that came meanwhile is wanted no less
         self._note_wanted()
         try:
             with self.waiting():
@@ -202,28 +217,46 @@ class FrameSlot:
         finally:
             with self._lock:
                 self._waiters.remove(waiter)
-                self._tell_source()
+                self._tell_changes()
             self._note_wanted()
         with self._lock:
-            frame = self._newest
-            if frame is not None and waiter.takes(frame):
-                self._seen = True
-                return frame
-        assert self._failure is not None
-        raise self._failure()
+            frame = self._take(waiter)
+        if frame is None:
+            assert self._failure is not None
+            raise self._failure()
+        return frame
+
+    def _take(self, waiter: _Waiter) -> Frame | None:
+        """With the lock held: the newest frame, if it is what the waiter waits for."""
+        frame = self._newest
+        if frame is None or not waiter.takes(frame):
+            return None
+        self._seen = True
+        return frame
+
+    def hold(self) -> None:
+        """Somebody looks again in a moment: decoding goes on between his waits, until :meth:`release`.
+
+        Is not :attr:`wanted`.
+        """
+        with self._lock:
+            self._looking += 1
+            self._tell_changes()
+
+    def release(self) -> None:
+        """The end of one :meth:`hold`."""
+        with self._lock:
+            self._looking -= 1
+            self._tell_changes()
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Somebody looks again in a moment: decoding goes on between his waits. Is not :attr:`wanted`."""
-        with self._lock:
-            self._looking += 1
-            self._tell_source()
+        """:meth:`hold` for the block."""
+        self.hold()
         try:
             yield
         finally:
-            with self._lock:
-                self._looking -= 1
-                self._tell_source()
+            self.release()
 
     @contextmanager
     def subscribe(self, limit: int, *, interval: float = 0.0, arrived_after: float = -math.inf) -> Iterator[EveryFrame]:
@@ -244,7 +277,7 @@ class FrameSlot:
         finally:
             with self._lock:
                 self._buffers.remove(buffer)
-                self._tell_source()
+                self._tell_changes()
             self._note_wanted()
 
     def _note_wanted(self) -> None:
@@ -291,12 +324,14 @@ class EveryFrame:
 
         Raises the slot's failure when the session has ended and all that was kept has been taken.
         """
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             with self._lock:
-                if self._kept:
-                    return self._kept.popleft()
+                frame = self._kept.popleft() if self._kept else None
                 self._more = trio.Event() if self._more.is_set() else self._more
+            if frame is not None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return frame
             self._slot.check()
             with self._slot.waiting():
                 await self._more.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -62,7 +62,7 @@ class NewestFrames(Frames):
         self._arrived_after = arrived_after
         self._next_at = self._given_at = -math.inf
         self._last = 0
-        self._held = ExitStack()
+        self._holding = False
 
     @property
     def dropped(self) -> int:
@@ -73,12 +73,12 @@ class NewestFrames(Frames):
             await trio.sleep_until(self._next_at)
         quick = trio.current_time() - self._given_at < self.PAUSE
         after = self._arrived_after() if self._arrived_after is not None else -math.inf
-        try:
-            frame = await self._slot.wait(self._last, arrived_after=after)
-        finally:
-            self._held.close()
-        if quick and not self._interval:
-            self._held.enter_context(self._slot.looking())
+        if not quick:
+            self._release()
+        frame = await self._slot.wait(self._last, arrived_after=after)
+        if quick and not self._holding and not self._interval and not self._closed:
+            self._slot.hold()
+            self._holding = True
         self._last = frame.number
         self._given_at = trio.current_time()
         self._next_at = self._given_at + self._interval
@@ -86,7 +86,12 @@ class NewestFrames(Frames):
 
     def close(self) -> None:
         super().close()
-        self._held.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._holding:
+            self._holding = False
+            self._slot.release()
 
 
 class EveryFrames(Frames):

@@ -71,11 +71,11 @@ class Slot(FrameSlot):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hold = threading.Event()
-        self.hold.set()
+        self.gate = threading.Event()
+        self.gate.set()
 
     def put(self, frame: Frame) -> None:
-        assert self.hold.wait(30)
+        assert self.gate.wait(30)
         super().put(frame)
         self.loop.call_soon_threadsafe(self.progress.set)
 
@@ -88,7 +88,7 @@ class Bench:
         slot.loop, slot.progress = asyncio.get_running_loop(), asyncio.Event()
         self.slot, self.timeline, self.transport = slot, Timeline(), Transport()
         self.keyframes_needed, self.keyframe_needed = 0, asyncio.Event()
-        self.numbers, self.hold = count(1), slot.hold
+        self.numbers, self.gate = count(1), slot.gate
         self.receiver = VideoReceiver(
             codec,
             slot=slot,
@@ -135,7 +135,7 @@ async def play(codec: str, scenario: Scenario, *, looking: bool = True, slot: Sl
         try:
             await scenario(bench)
         finally:
-            bench.hold.set()
+            bench.gate.set()
             await bench.receiver.aclose()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("neko-trio-decode-")]
@@ -339,7 +339,7 @@ async def test_closing_in_the_middle_of_everything(recorded: Recorded) -> None:
     packets = recorded("VP8")
 
     async def scenario(bench: Bench) -> None:
-        bench.hold.clear()  # the decoder is at its first frame
+        bench.gate.clear()  # the decoder is at its first frame
         for _, packet in [*packets[:60], *packets[61:100]]:
             await bench.rtp._handle_rtp_packet(packet, 0)
         closing = asyncio.create_task(bench.receiver.aclose())
@@ -347,7 +347,7 @@ async def test_closing_in_the_middle_of_everything(recorded: Recorded) -> None:
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        bench.hold.set()
+        bench.gate.set()
         await asyncio.gather(bench.receiver.aclose(), bench.receiver.aclose())
         before = bench.receiver.statistics()
         await bench.rtp._handle_rtp_packet(packets[100][1], 0)
