@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import trio
@@ -14,10 +14,12 @@ from neko_trio import IceFailed, IceOptions
 from neko_trio._wiring import AiortcMedia
 from neko_trio.media.peer_api import Peer, PeerSetup
 from neko_trio.testing import TestServer, external_server, leak_check, open_test_server
+from tests.integration.certificates import Certificate, make_certificate
 from tests.integration.test_session import data_channel_open, picture
 from tests.integration.turn import INSTALLED, open_turn_server
 
 pytestmark = pytest.mark.real_time
+needs_coturn = pytest.mark.skipif(not INSTALLED, reason="coturn (turnserver) is not installed")
 
 
 class SeeingMedia(AiortcMedia):
@@ -95,7 +97,7 @@ async def test_relay_only_connects_through_the_offers_turn_server(server: TestSe
         assert f"{pair.local.rpartition(':')[2]} typ relay" in told
 
 
-@pytest.mark.skipif(not INSTALLED, reason="coturn (turnserver) is not installed")
+@needs_coturn
 async def test_a_relay_that_refuses_us_is_told(embedded_only: None) -> None:
     async with (
         open_turn_server() as turn,
@@ -107,3 +109,82 @@ async def test_a_relay_that_refuses_us_is_told(embedded_only: None) -> None:
             ):
                 pytest.fail("connected")
     assert "wrong" not in str(caught.value)
+
+
+async def relayed(server: TestServer, **options: object) -> tuple[str, tuple[str, ...]]:
+    """Connect by relays only and see a picture; the pair's local type, and the gathering errors."""
+    async with neko_trio.open_session(
+        server.url,
+        username=server.username,
+        password=server.password,
+        **options,  # type: ignore[arg-type]
+    ) as session:
+        await picture(session)
+        peer = session.statistics().peer
+    assert peer is not None
+    assert peer.candidate_pair is not None
+    return peer.candidate_pair.local_type, peer.gathering_errors
+
+
+@asynccontextmanager
+async def open_servers(
+    url: str, certificate: Certificate | None = None, *, credential: bool = True
+) -> AsyncIterator[TestServer]:
+    """A server whose offers name one ICE server, coturn; ``url`` has ``PORT`` or ``TLS`` for its ports. All of it,
+    and the test's sessions, leave nothing."""
+    pem = None if certificate is None else certificate.pem + certificate.key
+    with leak_check():
+        async with open_turn_server(certificate=pem) as turn:
+            url = url.replace("PORT", str(turn.port)).replace("TLS", str(turn.tls_port))
+            servers = (turn.ice_server(url=url) if credential else {"urls": [url]},)
+            async with open_test_server(ice_servers=servers) as server:
+                yield server
+
+
+@needs_coturn
+async def test_relay_over_tcp(embedded_only: None) -> None:
+    async with open_servers("turn:127.0.0.1:PORT?transport=tcp") as server:
+        assert await relayed(server, ice=IceOptions(relay_only=True)) == ("relay", ())
+
+
+@needs_coturn
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_relay_over_tls(embedded_only: None, host: str) -> None:
+    """The certificate is verified for the name in the URL, with the context of ``ice=``, or the session's."""
+    certificate = make_certificate(host)
+    trusting = certificate.trusted()
+    async with open_servers(f"turns:{host}:TLS", certificate) as server:
+        assert await relayed(server, ice=IceOptions(relay_only=True, ssl_context=trusting)) == ("relay", ())
+        assert await relayed(server, ice=IceOptions(relay_only=True), ssl_context=trusting) == ("relay", ())
+
+
+@needs_coturn
+@pytest.mark.parametrize(
+    ("name", "context", "reason"),
+    [
+        ("127.0.0.1", "system", "self-signed certificate"),
+        ("another.example", "trusting", "IP address mismatch"),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted_is_refused_and_told(
+    embedded_only: None, name: str, context: str, reason: str
+) -> None:
+    certificate = make_certificate(name)
+    ssl_context = certificate.trusted() if context == "trusting" else None
+    async with open_servers("turns:127.0.0.1:TLS", certificate) as server:
+        with pytest.raises(IceFailed, match=reason):
+            await relayed(server, ice=IceOptions(relay_only=True, ssl_context=ssl_context))
+
+
+@needs_coturn
+async def test_stun_over_tls(embedded_only: None) -> None:
+    """It shows this machine's address, which is no news on loopback; untrusted, it is told and costs nothing."""
+    certificate = make_certificate("127.0.0.1")
+    async with open_servers("stuns:127.0.0.1:TLS", certificate, credential=False) as server:
+        async with neko_trio.open_session(server.url, username="a", password=server.password) as session:
+            frame = await session.screen.frame()
+            with trio.fail_after(5):
+                while not (peer := session.statistics().peer) or not peer.gathering_errors:
+                    frame = await session.screen.frame(newer_than=frame)
+            assert "self-signed certificate" in peer.gathering_errors[0]
+        assert await relayed(server, ice=IceOptions(ssl_context=certificate.trusted())) == ("host", ())

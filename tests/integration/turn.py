@@ -31,11 +31,12 @@ class TurnServer:
     port: int
     username: str
     password: str = field(repr=False)
+    tls_port: int | None = None
 
-    def ice_server(self, *, password: str | None = None) -> Mapping[str, object]:
+    def ice_server(self, *, url: str | None = None, password: str | None = None) -> Mapping[str, object]:
         """As a Neko server's configuration names it."""
         return {
-            "urls": [f"turn:{self.address}:{self.port}"],
+            "urls": [url or f"turn:{self.address}:{self.port}"],
             "username": self.username,
             "credential": self.password if password is None else password,
         }
@@ -43,20 +44,31 @@ class TurnServer:
 
 def free_port(address: str) -> int:
     """A port that is free for UDP and TCP now."""
-    with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        udp.bind((address, 0))
-        port = int(udp.getsockname()[1])
-        tcp.bind((address, port))
-    return port
+    for _ in range(20):  # a port that is free for one may be taken for the other
+        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind((address, 0))
+            port = int(udp.getsockname()[1])
+            with contextlib.suppress(OSError):
+                tcp.bind((address, port))
+                return port
+    raise OSError(f"no port of {address} is free for UDP and TCP")
 
 
 @asynccontextmanager
-async def open_turn_server(address: str = "127.0.0.1") -> AsyncIterator[TurnServer]:
-    """Start coturn; yield when it answers; end it with the block."""
-    turn = TurnServer(address, free_port(address), "relay", secrets.token_hex(8))
+async def open_turn_server(
+    address: str = "127.0.0.1", *, certificate: bytes | None = None
+) -> AsyncIterator[TurnServer]:
+    """Start coturn; yield when it answers; end it with the block. ``certificate``: with its key, as PEM, for TLS."""
+    tls_port = None if certificate is None else free_port(address)
+    turn = TurnServer(address, free_port(address), "relay", secrets.token_hex(8), tls_port)
     with TemporaryDirectory() as home:
+        tls = ["--no-tls"]
+        if certificate is not None:
+            pem = Path(home, "certificate.pem")
+            await trio.Path(pem).write_bytes(certificate)
+            tls = ["--tls-listening-port", str(tls_port), "--cert", str(pem), "--pkey", str(pem)]
         command = [
-            *("turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", "--fingerprint", "--lt-cred-mech"),
+            *("turnserver", "-n", "--no-cli", *tls, "--no-dtls", "--fingerprint", "--lt-cred-mech"),
             *("--listening-ip", address, "--relay-ip", address, "--listening-port", str(turn.port)),
             *("--realm", "neko-trio", "--user", f"{turn.username}:{turn.password}", "--allow-loopback-peers"),
             *("--log-file", "stdout", "--userdb", str(Path(home, "db")), "--pidfile", str(Path(home, "pid"))),
