@@ -172,6 +172,7 @@ class OfferingPeer:
     async def answer(self, sdp: str) -> None:
         """The client's answer. ``ValueError`` for what is none."""
         remote = read_description(sdp)
+        remote.check_video(self._codec)
         first = self._remote is None
         self._remote, self._remote_sdp = remote, sdp
         self.sender.video_taken, self.sender.audio_taken = remote.takes("video"), remote.takes("audio")

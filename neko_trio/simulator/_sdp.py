@@ -191,6 +191,13 @@ class RemoteDescription:
         """Whether the client takes the media of this kind ("audio", "video") that we offer."""
         return any(media.takes for media in self.media if media.kind == kind and media.mid in ("0", "1"))
 
+    def check_video(self, codec: str) -> None:
+        """``ValueError`` when the client takes our video, but as another codec than what it is (seen; pion's words)."""
+        for media in self.media:
+            ours = media.kind == "video" and media.mid == "1" and media.takes
+            if ours and media.encoding.lower() != _VIDEO[codec][0].lower():
+                raise ValueError("unable to start track, codec is not supported by remote")
+
 
 def read_description(sdp: str) -> RemoteDescription:
     """Read a client's offer or answer. ``ValueError`` when it is none, or has no ICE or DTLS in it."""

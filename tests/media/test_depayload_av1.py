@@ -145,3 +145,9 @@ def test_leb128_goes_there_and_back(value: int, behind: bytes) -> None:
 
 def test_leb128_may_be_longer_than_it_must() -> None:
     assert read_leb128(b"\x81\x80\x80\x80\x80\x80\x80\x00", 0) == (1, 8)
+
+
+@pytest.mark.parametrize("encoded", [b"\x80\x80\x80\x80\x10", b"\xff" * 7 + b"\x7f", b"\x80" * 8, b"\x80", b""])
+def test_leb128_of_more_than_32_bits_or_without_end_is_refused(encoded: bytes) -> None:
+    with pytest.raises(BadPayload):
+        read_leb128(encoded, 0)

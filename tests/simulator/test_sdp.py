@@ -84,6 +84,18 @@ def test_a_client_that_wants_no_audio_gets_none() -> None:
     assert not read_description(re.sub("m=audio [0-9]+", "m=audio 0", sdp)).takes("audio")
 
 
+@pytest.mark.parametrize("codec", ["vp8", "vp9", "h264", "av1"])
+def test_video_is_taken_as_what_it_is_or_the_answer_is_refused(codec: str) -> None:
+    sdp = recorded("handshake-vp8-user.jsonl", "signal/answer")[0]["sdp"]
+    answer = sdp.replace("VP8/90000", f"{codec.upper()}/90000")
+    read_description(answer).check_video(codec)
+    other = "vp9" if codec == "vp8" else "vp8"
+    with pytest.raises(ValueError, match="codec is not supported"):
+        read_description(answer).check_video(other)
+    declined = re.sub("m=video [0-9]+", "m=video 0", answer)
+    read_description(declined).check_video(other)
+
+
 def test_a_client_may_share_its_microphone() -> None:
     offer = recorded("handshake-vp8-user.jsonl", "signal/provide")[0]["sdp"]
     microphone = offer[offer.index("m=audio") : offer.index("m=video")].replace("a=mid:0", "a=mid:3")
