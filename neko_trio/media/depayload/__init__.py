@@ -1,4 +1,4 @@
-"""RTP payloads to encoded pictures, values only: one :class:`VideoFormat` per codec that can be decoded.
+"""Internal: RTP payloads to encoded pictures, values only. One :class:`VideoFormat` per codec that can be decoded.
 
 A codec is added by a module with its depayloader (and, where pieces are not simply concatenated, its ``join``) and a
 line in ``FORMATS``.
