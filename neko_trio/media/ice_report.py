@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from neko_trio.errors import IceFailed
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 LINES = 12
 """Lines of each kind in an error's text; its attributes have all."""
+
+_PRIVATE = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class IceReport:
         if here is None or here in hosts:
             return
         named = ", ".join(hosts)
-        if all(ip_address(host).is_private for host in hosts):
+        if all(any(ip_address(host) in network for network in _PRIVATE) for host in hosts):
             yield f"The server announces private addresses only ({named})"
         else:
             yield f"The server announces {named}"

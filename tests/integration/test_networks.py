@@ -66,7 +66,8 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-async def test_a_session_works(name: str) -> None:
+async def test_a_session_works(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice, "ICE_LIMIT", 3.0)  # a failure is known sooner
     options, expected = NETWORKS[name]
     with leak_check():
         async with open_simulator(**options) as simulator, open_to(simulator) as session:

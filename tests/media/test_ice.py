@@ -19,6 +19,7 @@ from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import IceServerAddress, bind_socket
 from neko_trio.media.stun_protocol import AgentSocket
 from neko_trio.protocol.ice_servers import parse_ice_url
+from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.testing._leaks import leak_check
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Deaf(AgentSocket):
 
 
 class Stubborn(Server):
-    """Never gives the role up, and answers nobody who claims it."""
+    """Never gives the role up, and answers nobody who claims it; nominates by its first check, as aioice does."""
 
     def __init__(self) -> None:
         super().__init__(Deaf)
@@ -293,6 +294,104 @@ async def test_a_server_that_ignores_role_conflicts_gets_its_role_back() -> None
     await in_loop(scenario)
 
 
+class Old(ServerAgent):
+    """As pion was before it resolved role conflicts: a check in its own role is as if it had not come."""
+
+    def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        if not (self.ice_controlling and "ICE-CONTROLLING" in message.attributes):
+            super().request_received(message, addr, protocol)
+
+
+async def meet(agent: IceAgent, server: ServerAgent, *, behind_nat: bool = False) -> float:
+    """Connect to a server as the simulator has it, which nominates as pion does; how long it took, in seconds.
+    ``behind_nat``: it cannot know an address of ours."""
+    await server.open_sockets(lambda _: None)
+    await agent.gather_candidates()
+    introduce(agent, server)
+    for candidate in server.local_candidates:
+        agent.accept_remote(candidate)
+    if not behind_nat:
+        server.add_remote(agent.local_candidates[0])
+    began = perf_counter()
+    agent.start_checks()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(agent.connect())
+        tasks.create_task(server.connect())
+    took = perf_counter() - began
+    await agent.close()
+    await server.close()
+    return took
+
+
+async def test_pions_role_is_taken_and_its_timers_with_it() -> None:
+    async def scenario() -> None:
+        for behind_nat in (False, True):
+            agent, server = make_agent(), ServerAgent(keep_alive=2.0, network=Network())
+            assert await meet(agent, server, behind_nat=behind_nat) < 0.15
+            assert agent.ice_controlling
+            assert not server.ice_controlling
+            assert not agent.role_given_back
+
+    await in_loop(scenario)
+
+
+async def test_an_old_pion_nominates_at_once_all_the_same() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(), Old(keep_alive=2.0, network=Network())
+        assert await meet(agent, server) < 0.15, "before pion's tick"
+        assert agent.role_given_back
+        assert server.ice_controlling
+
+    await in_loop(scenario)
+
+
+async def test_an_old_pion_that_cannot_reach_us_by_itself_is_let_nominate_in_time() -> None:
+    async def scenario() -> None:
+        agent, server = make_agent(), Old(keep_alive=2.0, network=Network())
+        took = await meet(agent, server, behind_nat=True)
+        assert agent.role_given_back
+        assert took < 1.6, "pion's second for a client that it has learned"
+
+    await in_loop(scenario)
+
+
+class Mute(Server):
+    """Answers nothing."""
+
+    def request_received(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        self.requests.append(message)
+
+
+async def test_forged_checks_take_no_role() -> None:
+    """A nomination counts only from who knows the password."""
+
+    async def scenario() -> None:
+        agent, server = make_agent(), Mute()
+        await server.gather_candidates()
+        await agent.gather_candidates()
+        introduce(agent, server)
+        agent.accept_remote(server.local_candidates[0])
+        server.add_remote(agent.local_candidates[0])
+        agent.start_checks()
+        connecting = asyncio.create_task(agent.connect())
+        await asyncio.sleep(0.01)
+        for password in ("forged", None):
+            request = server.build_request(server.check_list[0], nominate=True)
+            if password is not None:
+                request.add_message_integrity(password.encode())
+            server.sockets[0].send_stun(request, server.check_list[0].remote_addr)
+        await asyncio.sleep(0.05)
+        assert agent.checks_received == 2
+        assert agent.ice_controlling
+        assert not agent.role_given_back
+        await agent.close()
+        with pytest.raises(ConnectionError):
+            await connecting
+        await server.close()
+
+    await in_loop(scenario)
+
+
 async def test_a_lite_server_is_controlled_by_us() -> None:
     async def scenario() -> None:
         agent, server = make_agent(take_control=False), Server()
@@ -333,7 +432,7 @@ async def test_dead_stun_and_turn_servers_cost_nothing(monkeypatch: pytest.Monke
     async def scenario() -> None:
         agent, server = make_agent(), Server()
         silent = await bind_socket("127.0.0.1", lambda: StunProtocol(server))
-        silent.transport.pause_reading()  # type: ignore[attr-defined]
+        asyncio.get_running_loop().remove_reader(silent.transport.get_extra_info("socket"))
         port = silent.local_candidate.port
         for url in (f"stun:127.0.0.1:{port}", f"turn:127.0.0.1:{port}", f"turn:127.0.0.1:{port}?transport=tcp"):
             agent.add_server(IceServerAddress(parse_ice_url(url), "127.0.0.1", "name", "secret"))
@@ -501,6 +600,51 @@ async def test_other_addresses_are_offered_only_when_nothing_is_connected(monkey
         with pytest.raises(ConnectionError):
             await connecting
         await server.close()
+
+    await in_loop(scenario)
+
+
+def udp(host: str, port: int, kind: str = "host") -> aioice.Candidate:
+    return aioice.Candidate("1", 1, "udp", 1, host, port, kind)
+
+
+async def test_the_websockets_address_is_tried_with_each_port_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice_candidates, "GUESS_LIMIT", 3)
+
+    async def scenario() -> None:
+        agent, server = make_agent(server_address="::ffff:127.0.0.1"), Server()
+        await agent.gather_candidates()
+        introduce(agent, server)
+        passive = aioice.Candidate("1", 1, "tcp", 1, "203.0.113.9", 1000, "host", tcptype="passive")
+        for candidate in (udp("203.0.113.9", 1000), udp("203.0.113.8", 1000), passive, udp("127.0.0.1", 2000)):
+            agent.accept_remote(candidate)
+        agent.start_checks()
+        connecting = asyncio.create_task(agent.connect())
+        await asyncio.sleep(0)
+        assert agent.guesses == [], "not at once"
+        await asyncio.sleep(ice.GUESS_AFTER + 0.05)
+        found = [(guess.transport, guess.host, guess.port) for guess in agent.guesses]
+        assert found == [("udp", "127.0.0.1", 1000), ("tcp", "127.0.0.1", 1000)]
+        for port in range(1001, 1005):  # late ones, too, up to the bound
+            agent.accept_remote(udp("203.0.113.9", port))
+        assert {guess.port for guess in agent.guesses} == {1000, 1001, 1002}
+        await agent.close()
+        with pytest.raises(ConnectionError):
+            await connecting
+        await server.close()
+
+    await in_loop(scenario)
+
+
+async def test_a_wrong_address_costs_a_moment_and_a_right_one_nothing() -> None:
+    async def scenario() -> None:
+        network = Network(nat1to1="203.0.113.9", lite=True)
+        agent, server = make_agent(), ServerAgent(keep_alive=2.0, network=network)
+        agent.remote_is_lite = agent.ice_controlling = True
+        assert await meet(agent, server, behind_nat=True) < ice.GUESS_AFTER + 0.15
+        agent, server = make_agent(), ServerAgent(keep_alive=2.0, network=Network())
+        await meet(agent, server)
+        assert agent.guesses == []
 
     await in_loop(scenario)
 
