@@ -17,10 +17,13 @@ from aioice import Candidate, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 
 from neko_trio.media.aiortc_private import StunMessage, StunProtocol, host_addresses
+from neko_trio.media.datagrams import open_datagrams
 from neko_trio.protocol.ice_servers import IceUrl
 
-RECEIVE_BUFFER = 1 << 20
-"""Bytes. A keyframe of a 1080p page of text is a burst of 404 packets; aioice's 256 KiB loses most of it."""
+RECEIVE_BUFFER = 4 << 20
+"""Bytes, of which Linux gives as many as ``net.core.rmem_max`` allows, and counts a packet of 1.2 kB as 2.3. A keyframe
+of a 1080p page of text is a burst of 404 packets; aioice's 256 KiB loses most of it. This holds one as large as the
+jitter buffer does."""
 TLS_GOODBYE = 0.2
 """Seconds that a TLS server has to answer our goodbye."""
 
@@ -86,7 +89,7 @@ async def bind_socket(address: str, factory: Callable[[], StunProtocol]) -> Stun
         sock.setblocking(False)
         sock.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)
         sock.bind((address, 0))
-        _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(factory, sock=sock)
+        protocol = await open_datagrams(sock, factory)
     except BaseException:
         sock.close()
         raise
