@@ -124,6 +124,8 @@ async def open_server(config: pytest.Config, name: str) -> AsyncIterator[replay.
         codec=next((codec for codec in ("h264", "vp9", "av1") if codec in name), "vp8"),
         cookie=Cookie() if "cookie" in name else None,
         ice_servers=({"urls": ["stun:127.0.0.1:3479"]},),
+        transports=("tcp",) if "tcpmux" in name else ("udp",),
+        icelite="icelite" in name,
         timings=replace(SHORT, heartbeat=0.5) if name in CLOCKED else SHORT,
     ) as simulator:
         yield replay.Server(simulator.url, simulator.password, simulator.admin_password, simulator.copy)
