@@ -100,6 +100,7 @@ class Parts:
             self.video = VideoSwitch(
                 self.slot,
                 cell,
+                barrier=self.inputs.flush_media,
                 on_demand=self.options.video == "on_demand",
                 linger=self.options.linger,
                 stream=self.options.stream,
@@ -109,9 +110,7 @@ class Parts:
             if self.failure is not None:
                 self.video.fail(self.failure)
         video = self.video if self.options.video != "off" else None
-        self.screen = Screen(
-            self.slot, video, streams=lambda: cell.value.streams, flush=self.inputs.flush, session=self.key
-        )
+        self.screen = Screen(self.slot, video, streams=lambda: cell.value.streams, session=self.key)
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
 
     @property

@@ -80,6 +80,7 @@ class PeerVideo:
         self._turn = trio.Lock()
         self._woken = trio.Event()
         self._keyframe_needed = self._ended = False
+        self._told = False  # and its answers have not been looked at
         self._toggle_from = -math.inf
         self._packets_before = 0  # those of earlier pipelines
         self._start_limit = self._check_at = math.inf  # when the pipeline's first packet should have come at the latest
@@ -94,9 +95,19 @@ class PeerVideo:
         return self._answers.owed == 0
 
     @property
-    def round_trip(self) -> float:
-        """Seconds to the server and back: dialling took two round trips at least, TCP and the upgrade."""
-        return self._timeline.between("dial", "websocket_open") / 2
+    def start_up(self) -> float:
+        """Seconds from the first switching on to the first packet, but for the way there and back; 0 before."""
+        timeline = self._timeline
+        if "first_packet" not in timeline or "video_enabled" not in timeline:
+            return 0.0
+        # Dialling took two round trips at least: TCP, and the upgrade.
+        return timeline.between("video_enabled", "first_packet") - timeline.between("dial", "websocket_open") / 2
+
+    @property
+    def lateness(self) -> float:
+        """How late the newest frame was, in seconds: see ``Frame.late``."""
+        video = self._peer().statistics().video
+        return video.lateness if video is not None else 0.0
 
     def packets_received(self) -> int:
         """Video packets so far."""
@@ -125,13 +136,14 @@ class PeerVideo:
         """Keep the video as it is wanted, until cancelled."""
         while not self._ended:
             self._woken = trio.Event()
-            if not self.confirmed:
+            if self._told:
                 await self._answer()
                 continue
             now = trio.current_time()
             selection, wanted = self._switch.selection, self._switch.wanted_until > now
             keyframe = self._keyframe_needed and now >= self._toggle_from
-            if self.on and now < self._start_limit and (selection or not wanted or keyframe) and not self._flows:
+            ends = selection is not None or keyframe or not wanted
+            if self.on and ends and now < self._start_limit and not self._flows:
                 with trio.move_on_at(self._start_limit):
                     await self._peer().wait_packets(self._packets_before)
             elif selection is not None:
@@ -201,6 +213,7 @@ class PeerVideo:
 
     async def _answer(self) -> bool:
         """Wait until everything is answered. ``False``: no answer came, nor will it."""
+        self._told = False
         with trio.move_on_after(ANSWER_PATIENCE) as scope:
             await self._answers.settled()
         if scope.cancelled_caught:
@@ -225,8 +238,12 @@ class PeerVideo:
 
     def _note_start(self) -> None:
         """The server is about to start a pipeline for us, unless it runs for others already."""
+        self._peer().expect_start()
         self._packets_before = self.packets_received()
-        self._start_limit = trio.current_time() + FIRST_PACKET_PATIENCE + 2 * self.round_trip
+        # Two round trips more.
+        self._start_limit = (
+            trio.current_time() + FIRST_PACKET_PATIENCE + self._timeline.between("dial", "websocket_open")
+        )
 
     async def _toggle(self, why: str) -> None:
         """Off and on: a new watcher gets a keyframe first."""
@@ -244,4 +261,5 @@ class PeerVideo:
 
     async def _send(self, *messages: requests.SignalVideo) -> None:
         self._answers.owed += len(messages)
+        self._told = True
         await self._wire.send_texts([requests.encode(message) for message in messages])

@@ -8,10 +8,10 @@ now (``_peer_video``) carries them out, one ``signal/video`` after the other, ea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -20,8 +20,14 @@ from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio.errors import InvalidInput, NekoError, NotAllowed, VideoStalled
 
-FRESH_MARGIN = 0.1
-"""Seconds after a pong in which frames arrive that may have been captured before it, while the video runs."""
+if TYPE_CHECKING:
+    from neko_trio.media.frames import Frame
+
+FRESH_MARGIN = 0.05
+"""Seconds that a frame may take from its capture to its arrival, in a server that keeps up."""
+
+LATE = 0.05
+"""Seconds by which frames may be late, or a pipeline slow in starting, before the server does not keep up."""
 
 STALL_PATIENCE = 5.0
 """Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
@@ -49,8 +55,13 @@ class PeerSwitch(Protocol):
         ...
 
     @property
-    def round_trip(self) -> float:
-        """Seconds to the server and back."""
+    def start_up(self) -> float:
+        """Seconds from the first switching on to the first packet, but for the way there and back; 0 before."""
+        ...
+
+    @property
+    def lateness(self) -> float:
+        """How late the newest frame was, in seconds: see ``Frame.late``."""
         ...
 
     def wake(self) -> None:
@@ -82,14 +93,16 @@ class VideoSwitch:
         slot: FrameSlot,
         state: StateCell[State],
         *,
+        barrier: Callable[[], Awaitable[bool]],
         on_demand: bool,
         linger: float,
         stream: str | None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """``stream`` is what the caller asked for; ``None`` is the server's default. ``clock`` is that of
-        ``Frame.arrived``, in seconds."""
-        self._slot, self._state = slot, state
+        """``barrier`` returns when the server has handled all input, and all that it sent on the media connection
+        before has been read (``False``: that is not certain). ``stream`` is what the caller asked for; ``None`` is the
+        server's default. ``clock`` is that of ``Frame.arrived``, in seconds."""
+        self._slot, self._state, self._barrier = slot, state, barrier
         self._on_demand, self._linger = on_demand, linger
         self.clock = clock
         self.stream = stream
@@ -98,7 +111,7 @@ class VideoSwitch:
         """The stream that the current peer is to be switched to."""
         self.paused = False
         """Whether the caller has paused the video."""
-        self._pictures = 0
+        self._pictures = self._held_off = 0
         self._linger_until = -math.inf
         self._peer: PeerSwitch | None = None
         self._on_since: float | None = None
@@ -124,6 +137,8 @@ class VideoSwitch:
     @property
     def wanted_until(self) -> float:
         """Until when (trio's clock) the video is to be on: ``inf`` with no end in sight, the past for off."""
+        if self._held_off:
+            return -math.inf
         if self._pictures:
             return math.inf
         if not self.paused and (not self._on_demand or self._slot.wanted):
@@ -164,20 +179,58 @@ class VideoSwitch:
             self._pictures -= 1
             self._want(False)
 
-    def fresh_from(self, pong: float) -> float:
-        """From which arrival on a frame was captured after ``pong``; both in seconds of the frames' clock.
+    async def fresh(self, newer_than: int) -> Frame:
+        """A frame captured after all input before this call had reached the desktop, numbered above ``newer_than``.
 
-        With the video off and nobody else watching, the server starts its pipeline for us, and the first frame will do.
-        Else the frames that may have been in it at the pong are skipped, and a round trip more, in which a lost packet
-        of theirs comes again: no frame says when it was captured.
+        No frame says when it was captured. With nobody else watching, the server's pipeline is started for us, and all
+        that comes of it was captured after that: so it is started behind the barrier, if the video is off, or if the
+        server does not keep up. Else frames are skipped for as long as they may have been on their way: for
+        :data:`FRESH_MARGIN`, and for as much as they come late. Cancelling is safe.
         """
+        started = await self._start_behind_barrier() if self._startable else None
+        if started is None:
+            await self._barrier()
+        now = self.clock()
+        with self.picture():
+            while True:
+                after = now + self._margin if started is None else started
+                frame = await self._slot.wait(newer_than, arrived_after=after)
+                key_arrived = frame.arrived if frame.key_arrived is None else frame.key_arrived
+                if key_arrived > started if started is not None else frame.arrived - frame.late >= after:
+                    return frame
+                newer_than = frame.number
+                if started is None and self._startable:
+                    started = await self._start_behind_barrier()
+
+    @property
+    def _margin(self) -> float:
+        return max(FRESH_MARGIN, self._peer.start_up if self._peer is not None else 0.0)
+
+    @property
+    def _startable(self) -> bool:
+        """Whether to have the server start its pipeline rather than wait for what is in it."""
         peer = self._peer
-        if peer is None:
-            return pong
-        margin = FRESH_MARGIN + peer.round_trip
-        if peer.off_since is not None and self.alone:
-            return max(pong, peer.off_since + margin)
-        return pong + margin
+        if peer is None or not self.alone:
+            return False
+        return not peer.on or peer.lateness > LATE or self._margin > FRESH_MARGIN + LATE
+
+    async def _start_behind_barrier(self) -> float | None:
+        """Have the video off, wait for the barrier, let it on again; return when that was (frames' clock).
+
+        The barrier goes over the media connection: what was sent before has been read when it returns. ``None`` when
+        it could not, or when somebody else watches by now.
+        """
+        self._held_off += 1
+        self.toggles += self._peer is not None and self._peer.on
+        self._wake()
+        try:
+            while self._peer is not None and self._peer.off_since is None and self._failure is None:
+                await self._changed.wait()
+            drained = await self._barrier()
+            return self.clock() if drained and self.alone else None
+        finally:
+            self._held_off -= 1
+            self._wake()
 
     @property
     def alone(self) -> bool:

@@ -173,6 +173,25 @@ class InputPort:
         if self._last is not None and self._last.outstanding:
             await self._barrier(self._last)
 
+    async def flush_media(self) -> bool:
+        """:meth:`flush`, with a round trip on the data channel in any case: what the server had sent over the media
+        connection before has been read, too. ``False`` when that channel is not open, and this cannot be said.
+
+        A checkpoint; raises what :meth:`flush` raises. Cancelling is safe.
+        """
+        data = self._data
+        if data is not self._last or data is None or not data.outstanding:
+            await self.flush()
+            if data is None or not data.usable:
+                return False
+            try:
+                await data.barrier()
+            except (ChannelLost, NekoError):
+                return False  # there was no input on it that could be in doubt
+            return True
+        await self.flush()
+        return True
+
     async def ask(self, *asked: ClientRequest) -> None:
         """Send requests over the WebSocket and return when the server has handled them, and all events that they
         caused have been seen. A checkpoint.

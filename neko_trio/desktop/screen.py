@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,16 +20,12 @@ class VideoControl(Protocol):
 
     paused: bool
 
-    def clock(self) -> float:
-        """Seconds on the clock of ``Frame.arrived``."""
-        ...
-
     def new_from(self) -> float:
         """From which arrival on a picture counts as new, if one is asked for now."""
         ...
 
-    def fresh_from(self, pong: float) -> float:
-        """From which arrival on a picture was captured after ``pong``."""
+    async def fresh(self, newer_than: int) -> Frame:
+        """A picture captured after all input before had reached the desktop, numbered above ``newer_than``."""
         ...
 
     def picture(self) -> AbstractContextManager[None]:
@@ -56,14 +52,10 @@ class Screen:
         video: VideoControl | None,
         *,
         streams: Callable[[], tuple[str, ...]],
-        flush: Callable[[], Awaitable[None]],
         session: object,
     ) -> None:
-        """``flush`` is the barrier behind all input; ``session`` is what the frames' context names, compared by
-        identity."""
-        self._slot, self._switch = slot, video
-        self._streams, self._flush = streams, flush
-        self._session = session
+        """``session`` is what the frames' context names, compared by identity."""
+        self._slot, self._switch, self._streams, self._session = slot, video, streams, session
 
     # -- pictures
 
@@ -74,8 +66,8 @@ class Screen:
         that there is (one is taken if there is none), and ``newer_than`` waits for :meth:`resume`.
 
         ``fresh``: a frame that was captured after all input sent before had reached the desktop (not: after a program
-        has redrawn). That costs the barrier's round trip and, while the video runs, the time that frames spend in the
-        server (0.1 s); it works while paused, too.
+        has redrawn). That costs the barrier's round trip and, while the video runs, the time that frames spend on their
+        way (50 ms, or a new start of the server's pipeline where it does not keep up); it works while paused, too.
 
         Cancelling is safe. Raises :class:`~neko_trio.errors.VideoOff` in a session opened without video,
         :class:`~neko_trio.errors.InvalidInput` for a frame of another session, and with ``fresh`` what
@@ -86,10 +78,7 @@ class Screen:
             raise InvalidInput("newer_than is a frame of another session.")
         number = newer_than.number if newer_than is not None else 0
         if fresh:
-            await self._flush()
-            after = video.fresh_from(video.clock())  # what the server is at now, before it is told anything
-            with video.picture():
-                return await self._slot.wait(number, arrived_after=after)
+            return await video.fresh(number)
         if video.paused and not number and self._slot.newest is None:
             with video.picture():
                 return await self._slot.wait()

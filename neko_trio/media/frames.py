@@ -95,6 +95,11 @@ class Frame:
     """What the session knew when it arrived; its parts are ``epoch``, ``screen_size`` and ``stream``."""
     _picture: av.VideoFrame
     _steps: tuple[_Crop | _Scale, ...] = ()
+    late: float = 0.0
+    """How much later it came, in seconds, than the promptest frames of the last ten seconds would have let expect."""
+    key_arrived: float | None = None
+    """When the keyframe arrived that it is built on, in seconds of ``time.perf_counter``; ``None`` when that is
+    unknown."""
 
     def __post_init__(self) -> None:
         self._picture.color_trc = ColorTrc.UNSPECIFIED
@@ -223,4 +228,5 @@ def frame_from_rgb(rgb: Pixels, *, number: int, context: FrameContext, arrived: 
     ``arrived`` is in seconds of ``time.perf_counter``; now, if left out. The pixels are copied.
     """
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    return Frame(number, perf_counter() if arrived is None else arrived, context, picture)
+    at = perf_counter() if arrived is None else arrived
+    return Frame(number, at, context, picture, key_arrived=at)

@@ -237,6 +237,10 @@ class PeerConnection:
         if not self._is_data_open:
             raise self._why_ended("running")
 
+    def expect_start(self) -> None:
+        """See :meth:`Peer.expect_start`."""
+        self._lease.post(self._peer.expect_start)
+
     async def wait_packets(self, more_than: int) -> None:
         """See :meth:`Peer.wait_packets`."""
         async with open_services() as services:

@@ -185,6 +185,11 @@ class Peer(Protocol):
         """Wait until the peer has died by itself or was closed; return why, in words fit for an error's text."""
         ...
 
+    def expect_start(self) -> None:
+        """The server is about to send its video anew, from a keyframe on: what it takes for that is no lateness
+        (``statistics().video.lateness``). Never blocks."""
+        ...
+
     async def wait_packets(self, more_than: int) -> None:
         """Wait until more than so many video packets have been received (``statistics().video.packets_received``), or
         until the peer has ended. Returns at once when there is no video track."""

@@ -24,6 +24,10 @@ class NumberedFrame(NamedTuple):
     context: FrameContext
     """As of when it was complete."""
     encoded: EncodedFrame
+    late: float = 0.0
+    """See ``Frame.late``."""
+    key_arrived: float | None = None
+    """See ``Frame.key_arrived``."""
 
 
 class PictureGroup:

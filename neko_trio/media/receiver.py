@@ -11,6 +11,7 @@ a lost packet once, and decodes into queues without a bound. Here its packets ar
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
@@ -25,6 +26,7 @@ from neko_trio.media.decoder import Decoder
 from neko_trio.media.depayload import BadPayload, video_format
 from neko_trio.media.frames import Frame, FrameContext
 from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
+from neko_trio.media.lateness import Lateness
 from neko_trio.media.picture_group import NumberedFrame
 from neko_trio.media.receiver_reports import ReceiverReports
 from neko_trio.media.video_statistics import VideoStatistics
@@ -66,6 +68,8 @@ class VideoReceiver:
         self._ssrc: int | None = None
         self._last_frame_arrived: float | None = None
         self._packet_came: asyncio.Event | None = None
+        self._lateness, self._starts_anew = Lateness(), False
+        self._key_arrived = -math.inf
         self._packets = self._bytes = self._malformed = 0
 
     def attach(self, rtp_receiver: RTCRtpReceiver) -> None:
@@ -105,6 +109,7 @@ class VideoReceiver:
             keyframes_received=counts.keyframes_received,
             frames_skipped=counts.frames_skipped,
             last_frame_arrived=self._last_frame_arrived,
+            lateness=self._lateness.seconds,
             freezes=counts.freezes.count,
             freeze_seconds=counts.freezes.seconds,
             frames_decoded=decoder.frames_decoded,
@@ -138,6 +143,10 @@ class VideoReceiver:
         await self._decoder.aclose()
 
     # -- packets
+
+    def expect_start(self) -> None:
+        """The server begins to send anew: its next keyframe is no later than it must be."""
+        self._starts_anew = True
 
     async def wait_packets(self, more_than: int) -> None:
         """Wait until more than so many packets have come, or until the end. Cancelling is safe."""
@@ -181,7 +190,14 @@ class VideoReceiver:
         """Do what the jitter buffer wants done after it has been told something."""
         for frame in frames:
             self._last_frame_arrived = frame.arrived
-            if not self._decoder.submit(NumberedFrame(self._new_number(), self._frame_context(), frame)):
+            if frame.key:
+                self._key_arrived = frame.arrived
+                if self._starts_anew:
+                    self._starts_anew = False
+                    self._lateness.restart()
+            late = self._lateness.add(frame.timestamp, frame.arrived)
+            numbered = NumberedFrame(self._new_number(), self._frame_context(), frame, late, self._key_arrived)
+            if not self._decoder.submit(numbered):
                 self._buffer.keyframes.skipped(now)
         if self._buffer.keyframes.take(now):
             self._on_keyframe_needed()
@@ -205,7 +221,10 @@ class VideoReceiver:
     def _deliver(self, frame: NumberedFrame, picture: av.VideoFrame) -> None:
         """On the decoder's thread."""
         self._timeline.mark("first_frame")
-        self._slot.put(Frame(frame.number, frame.encoded.arrived, frame.context, picture))
+        encoded = frame.encoded
+        self._slot.put(
+            Frame(frame.number, encoded.arrived, frame.context, picture, late=frame.late, key_arrived=frame.key_arrived)
+        )
 
     # -- feedback
 

@@ -232,6 +232,11 @@ class ReceivingPeer:
         if self._video is not None:
             await self._video.wait_packets(more_than)
 
+    def expect_start(self) -> None:
+        """The server begins to send its video anew."""
+        if self._video is not None:
+            self._video.expect_start()
+
     # -- the end
 
     def start_close(self) -> asyncio.Task[None]:

@@ -143,6 +143,9 @@ class FakePeer:
     def _packets(self) -> int:
         return self._shown + (self._video.packets if self._video is not None else 0)
 
+    def expect_start(self) -> None:
+        """Nothing to do: its frames are never late."""
+
     async def wait_packets(self, more_than: int) -> None:
         """Until there are more packets than that, or the peer has ended."""
         await trio.lowlevel.checkpoint()

@@ -24,8 +24,15 @@ SESSION = object()
 
 def make_screen(slot: FrameSlot, state: StateCell[State] | None) -> Screen:
     """A screen without input and without a peer; live, unless there is no state: then without video."""
-    switch = VideoSwitch(slot, state, on_demand=False, linger=0.2, stream=None) if state is not None else None
-    return Screen(slot, switch, streams=lambda: (), flush=trio.lowlevel.checkpoint, session=SESSION)
+    switch = None
+    if state is not None:
+        switch = VideoSwitch(slot, state, barrier=no_input, on_demand=False, linger=0.2, stream=None)
+    return Screen(slot, switch, streams=lambda: (), session=SESSION)
+
+
+async def no_input() -> bool:
+    await trio.lowlevel.checkpoint()
+    return True
 
 
 class Camera:
