@@ -62,6 +62,7 @@ async def all_rows(arguments: argparse.Namespace) -> dict[str, Any]:
         "rows": results,
         "ended_early": not complete,
         "take_control": not arguments.no_control,
+        "freeze": arguments.freeze,
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "aioice", "av", "anyio")},
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--rival-n", dest="rival_count", type=int, default=5, help="of plain aiortc; 0 leaves it out")
     parser.add_argument("--rival-patience", type=float, default=12.0, metavar="S", help="seconds until it hangs")
     parser.add_argument("--no-control", action="store_true", help="with IceOptions(take_control=False)")
+    parser.add_argument("--freeze", action="store_true", help="clients call gc.freeze() after the warm-up")
     parser.add_argument("--json", metavar="FILE", default="-", help="the figures (- is standard output, the default)")
     arguments = parser.parse_args()
     if arguments.list:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import statistics
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from connect import summary
+from connect import percentile, summary
 
 from neko_trio._timeline import MARKS
 from netlab.row import Row
@@ -57,7 +56,7 @@ def judged(row: Row, taken: dict[str, Taken], counters: dict[str, int], trip: fl
         result["ratio"] = ratio(own, taken["reference"])
     if row.network.delay and own.runs:
         result["round_trips"] = {
-            mark: round(statistics.median(own.milliseconds(mark)) / trip, 2) for mark in ("connected", "first_frame")
+            mark: round(percentile(own.milliseconds(mark), 0.5) / trip, 2) for mark in ("connected", "first_frame")
         }
     result["steps"] = steps(own)
     result["collections"] = collections(own)
@@ -87,14 +86,14 @@ def goal_problems(row: Row, own: Taken, reference: Taken | None) -> list[str]:
     if not own.runs:
         return [*found, "never connects"]
     if row.goal.kind == "within":
-        median = statistics.median(own.milliseconds("connected"))
+        median = percentile(own.milliseconds("connected"), 0.5)
         found += [f"connected after {median:.1f} ms"] if median > row.goal.limit else []
     elif row.goal.kind == "ratio":
         by = ratio(own, reference)
-        found += ["the default row beside it failed"] if by is None else []
-        found += (
-            [f"connected after {by:.2f} x the default row's time"] if by is not None and by > row.goal.limit else []
-        )
+        if by is None or (reference and reference.failures):
+            found.append("the default row beside it failed")
+        elif by > row.goal.limit:
+            found.append(f"connected after {by:.2f} x the default row's time")
     return found
 
 
@@ -102,7 +101,7 @@ def ratio(own: Taken, reference: Taken | None) -> float | None:
     """Medians of connected, by the reference's."""
     if reference is None or not own.runs or not reference.runs:
         return None
-    medians = [statistics.median(one.milliseconds("connected")) for one in (own, reference)]
+    medians = [percentile(one.milliseconds("connected"), 0.5) for one in (own, reference)]
     return round(medians[0] / medians[1], 3)
 
 
@@ -114,8 +113,8 @@ def proof_problems(row: Row, own: Taken, counters: dict[str, int], trip: float) 
         found.append(f"a round trip takes {trip:.1f} ms")
     wrong = Counter(path(run) for run in own.runs if not fits(row, run["pair"]))
     found += [f"{count} used {pair}" for pair, count in wrong.items()]
-    kept = sum(run["role_given_back"] is not row.gives_role_back for run in own.runs)
-    found += [f"{kept} had an unexpected ICE role"] if kept else []
+    kept = sum(row.gives_role_back and not run["role_given_back"] for run in own.runs)
+    found += [f"{kept} never had to give the role back"] if kept else []
     codecs = {str(run["codec"]) for run in own.runs} - {row.codec}
     return [*found, *(f"the codec was {codec}" for codec in sorted(codecs))]
 

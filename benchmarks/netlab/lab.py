@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Literal
 
 import trio
@@ -28,6 +29,7 @@ import trio
 from netlab.programs import run, running
 
 PREFIX = "neko-lab"
+"""How the names of namespaces begin, and those of directories: then comes our process id, then what it is."""
 HOSTS = {"client": 1, "server": 2, "relay": 3}
 DEAD = "10.71.3.66"
 """Nobody: packets to it are dropped, silently, and counted."""
@@ -228,15 +230,9 @@ async def open_lab(network: Network) -> AsyncIterator[Lab]:
     try:
         await lab.build()
         if network.delay:
-            command = [
-                sys.executable,
-                str(Path(__file__).with_name("delay.py")),
-                "client",
-                "far",
-                str(network.delay),
-            ]
-            inside = ["ip", "netns", "exec", f"{PREFIX}-{os.getpid()}-router", *command]
-            async with running("netdelay", inside, ready="forwarding"):
+            script = str(Path(__file__).with_name("delay.py"))
+            command = lab.inside("router", sys.executable, script, "client", "far", str(network.delay))
+            async with running("the delaying link", command, ready="forwarding"):
                 await lab.adopt_client_link("far")
                 yield lab
         else:
@@ -265,14 +261,33 @@ def _resolver_homes(prefix: str) -> list[Path]:
 
 
 def _alive(process: str) -> bool:
-    return Path("/proc", process).exists()
+    return Path("/proc", process.partition("_")[0]).exists()
 
 
 async def remove_leftovers() -> None:
     """Remove what a laboratory left that was killed before it could tidy up."""
-    names = [line.split(" ")[0] for line in (await run("ip", "netns", "list")).splitlines()]
-    for name in names:
+    for line in (await run("ip", "netns", "list")).splitlines():
+        name = line.split(" ")[0]
         if name.startswith(f"{PREFIX}-") and not _alive(name.split("-")[2]):
+            await remove_namespaces(name)
+    for home in _left_homes():
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _left_homes() -> list[Path]:
+    return [home for home in Path(gettempdir()).glob(f"{PREFIX}-*") if not _alive(home.name.split("-")[2])]
+
+
+@asynccontextmanager
+async def open_screen_namespace() -> AsyncIterator[list[str]]:
+    """A namespace for what all rows share: by it a later run finds what a killed one left. Yields what to put before a
+    command."""
+    name = f"{PREFIX}-{os.getpid()}_screen"
+    await run("ip", "netns", "add", name)
+    try:
+        yield ["ip", "netns", "exec", name]
+    finally:
+        with trio.CancelScope(shield=True):  # a few commands of the system's
             await remove_namespaces(name)
 
 

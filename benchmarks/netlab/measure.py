@@ -46,7 +46,8 @@ async def measure(row: Row, shop: Workshop) -> dict[str, Any]:
         if row.watched:
             watcher = errand(lab, "client", "watch", **what)
             await stack.enter_async_context(running("the other watcher", watcher, ready="watching"))
-        taken = await listen(errand(lab, "client", "connect", count=count, **what), trust)
+        own = errand(lab, "client", "connect", count=count, freeze=shop.arguments.freeze, **what)
+        taken = await listen(own, trust)
         counters = await lab.counters()
         rival = Taken()
         if shop.arguments.rival_count:

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from netlab.lab import STUN_PORT, TLS_PORT, Lab
+from netlab.lab import PREFIX, STUN_PORT, TLS_PORT, Lab, open_screen_namespace
 from netlab.programs import LabError, Program, running
 from netlab.row import Row
 from netlab.rows import CODEC_ENCODERS, TURN_PASSWORD, TURN_USER, pipeline, stun
@@ -127,12 +127,14 @@ async def ask(command: list[str]) -> dict[str, Any]:
 @asynccontextmanager
 async def open_workshop(arguments: argparse.Namespace) -> AsyncIterator[Workshop]:
     async with AsyncExitStack() as stack:
-        home = Path(stack.enter_context(TemporaryDirectory(prefix="neko-lab-")))
-        screen = ["Xvfb", "-displayfd", "1", "-screen", "0", "1920x1080x24", "+extension", "RANDR", "-noreset"]
+        home = Path(stack.enter_context(TemporaryDirectory(prefix=f"{PREFIX}-{os.getpid()}-")))
+        apart = await stack.enter_async_context(open_screen_namespace())
+        screen = [*apart, "Xvfb", "-displayfd", "1", "-screen", "0", "1920x1080x24", "+extension", "RANDR", "-noreset"]
         xvfb = await stack.enter_async_context(running("Xvfb", [*screen, "-nolisten", "tcp"], ready=r"^\d+$"))
         display = f":{next(line for line in reversed(xvfb.lines) if line.strip().isdigit()).strip()}"
         if shutil.which("xterm"):  # something to encode
             busy = [
+                *apart,
                 "sh",
                 "-c",
                 "echo drawing; exec xterm -geometry 100x30+50+50 -e sh -c 'while true; do date +%N; sleep 0.05; done'",
