@@ -26,15 +26,18 @@ class MovingServer:
     url: str
     username: str
     password: str
+    pid: int
     desktop: MovingDesktop
     """A twin of what it shows."""
 
 
 @asynccontextmanager
-async def open_moving_server(size: tuple[int, int], *, rate: int, codec: str) -> AsyncIterator[MovingServer]:
+async def open_moving_server(
+    size: tuple[int, int], *, rate: int, codec: str, pre_encoded: bool = False
+) -> AsyncIterator[MovingServer]:
     """Start it, and end it with the block."""
     command = [sys.executable, __file__, "--width", str(size[0]), "--height", str(size[1])]
-    command += ["--rate", str(rate), "--codec", codec]
+    command += ["--rate", str(rate), "--codec", codec, *(["--pre-encoded"] if pre_encoded else [])]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(lambda task_status: _run(command, task_status))
         assert process.stdout is not None
@@ -45,7 +48,7 @@ async def open_moving_server(size: tuple[int, int], *, rate: int, codec: str) ->
                 raise RuntimeError("the server ended before it was ready")
             line += part
         try:
-            yield MovingServer(**json.loads(line), desktop=MovingDesktop(size))
+            yield MovingServer(**json.loads(line), pid=process.pid, desktop=MovingDesktop(size))
         finally:
             nursery.cancel_scope.cancel()
 
@@ -56,7 +59,13 @@ async def _run(command: list[str], task_status: trio.TaskStatus[trio.Process]) -
 
 async def serve(arguments: argparse.Namespace) -> None:
     size = arguments.width, arguments.height
-    opened = open_simulator(size=size, rate=arguments.rate, codec=arguments.codec, desktop=MovingDesktop(size))
+    opened = open_simulator(
+        size=size,
+        rate=arguments.rate,
+        codec=arguments.codec,
+        desktop=MovingDesktop(size),
+        pre_encoded=arguments.pre_encoded,
+    )
     async with opened as simulator:
         print(json.dumps({key: getattr(simulator, key) for key in ("url", "username", "password")}), flush=True)
         await trio.sleep_forever()
@@ -68,6 +77,7 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=720)
     parser.add_argument("--rate", type=int, default=25)
     parser.add_argument("--codec", default="vp8")
+    parser.add_argument("--pre-encoded", action="store_true", help="play every watcher the same two seconds")
     try:
         trio.run(serve, parser.parse_args())
     except KeyboardInterrupt:
