@@ -12,8 +12,8 @@ from aiortc.rtp import is_rtcp
 
 from neko_trio.media.aiortc_private import open_srtp, route_rtcp, route_rtp
 
-WINDOW = 16_384
-"""Packets that one may come behind the newest: four times what the jitter buffer can hold."""
+WINDOW = 8_192
+"""Packets that one may come behind the newest: twice what the jitter buffer can hold."""
 
 
 class MediaPath:

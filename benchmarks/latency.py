@@ -1,0 +1,239 @@
+"""How long from the last packet of a frame to the frame in the consumer's hands, live?
+
+    python benchmarks/latency.py --rival                      # a simulator of its own, 720p25 and 1080p30
+    python benchmarks/latency.py http://desk:8080 --rival     # a real server, whatever it sends
+
+The clock starts when the datagram that ends the frame (RTP marker) leaves the socket, before it is decrypted, and stops
+when ``async for frame in frames`` gives the frame. ``decode`` is the time in FFmpeg, measured for the same frame;
+``overhead`` is the rest: decryption, jitter buffer, three threads. Goal: 3 ms at the 95th percentile. Unmodified aiortc
+(``--rival``) is measured between the same two points, decoding included; it lets a frame go with the next one's first
+packet. Milliseconds. Only frames that were decoded alone count, as a reader that keeps up gets them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from importlib.metadata import version
+from time import perf_counter
+from typing import Any
+
+import aioice
+import trio
+from connect import summary
+from plain_aiortc import connect_once as connect_plainly
+
+import neko_trio
+from neko_trio import Session
+from neko_trio.media.media_path import MediaPath
+from neko_trio.media.video_statistics import VideoStatistics
+from neko_trio.simulator import open_simulator_process
+
+GOAL = 3.0
+"""Milliseconds of overhead at the 95th percentile."""
+SHAPES = {"720p25": ((1280, 720), 25), "1080p30": ((1920, 1080), 30)}
+WARM_UP = 25
+"""Frames that are not counted."""
+
+
+class Arrivals:
+    """When the last datagram of each frame left the socket."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.by_timestamp: dict[int, float] = {}
+        self.first_timestamp: int | None = None
+
+    def note(self, datagram: bytes) -> None:
+        if len(datagram) >= 12 and datagram[0] >> 6 == 2 and datagram[1] >= 128 and not 192 <= datagram[1] <= 208:
+            now = perf_counter()
+            timestamp = int.from_bytes(datagram[4:8], "big")
+            if self.first_timestamp is None:
+                self.first_timestamp = timestamp
+            self.times.append(now)
+            self.by_timestamp[timestamp] = now
+
+    def before(self, moment: float) -> float | None:
+        """The newest at ``moment``."""
+        at = bisect_right(self.times, moment)
+        return self.times[at - 1] if at else None
+
+
+@contextmanager
+def our_arrivals() -> Iterator[Arrivals]:
+    arrivals, take = Arrivals(), MediaPath.take
+
+    def noted(path: MediaPath, datagram: bytes) -> bool:
+        arrivals.note(datagram)
+        return take(path, datagram)
+
+    MediaPath.take = noted  # type: ignore[method-assign,assignment]  # one benchmark
+    try:
+        yield arrivals
+    finally:
+        MediaPath.take = take  # type: ignore[method-assign]
+
+
+@contextmanager
+def plain_arrivals() -> Iterator[Arrivals]:
+    arrivals, receive = Arrivals(), aioice.Connection.data_received
+
+    def noted(connection: aioice.Connection, data: bytes, component: int) -> None:
+        arrivals.note(data)
+        receive(connection, data, component)
+
+    aioice.Connection.data_received = noted  # type: ignore[method-assign,assignment]
+    try:
+        yield arrivals
+    finally:
+        aioice.Connection.data_received = receive  # type: ignore[method-assign]
+
+
+def video_of(session: Session) -> VideoStatistics:
+    peer = session.statistics().peer
+    assert peer is not None
+    assert peer.video is not None
+    return peer.video
+
+
+async def measure(server: dict[str, str], count: int) -> dict[str, Any]:
+    """One session of ours."""
+    totals: list[float] = []
+    decodes: list[float] = []
+    arrived: list[float] = []
+    with our_arrivals() as arrivals:
+        async with (
+            neko_trio.open_session(server["url"], username=server["username"], password=server["password"]) as session,
+            session.screen.frames() as frames,
+        ):
+            decoded, seconds = 0, 0.0
+            async for frame in frames:
+                now = perf_counter()
+                video = video_of(session)
+                alone = video.frames_decoded - decoded == 1
+                decode = video.decode_seconds - seconds
+                decoded, seconds = video.frames_decoded, video.decode_seconds
+                last = arrivals.before(frame.arrived)
+                arrived.append(frame.arrived)
+                if last is not None and alone and len(arrived) > WARM_UP:
+                    totals.append((now - last) * 1000)
+                    decodes.append(decode * 1000)
+                if len(totals) == count:
+                    break
+            size, codec = frame.size, video.codec
+    return {
+        "codec": codec,
+        "size": size,
+        "frames": len(totals),
+        "interval": round((arrived[-1] - arrived[0]) / (len(arrived) - 1) * 1000, 2),
+        "total": rounded(totals),
+        "decode": rounded(decodes),
+        "overhead": rounded([total - decode for total, decode in zip(totals, decodes, strict=True)]),
+    }
+
+
+async def measure_rival(server: dict[str, str], count: int) -> dict[str, Any]:
+    """One connection of unmodified aiortc."""
+    totals: list[float] = []
+
+    async def watch(track: Any) -> None:
+        for number in range(WARM_UP + count):
+            frame = await track.recv()
+            now = perf_counter()
+            assert arrivals.first_timestamp is not None
+            last = arrivals.by_timestamp.get((arrivals.first_timestamp + frame.pts) & 0xFFFFFFFF)  # pts begins at 0
+            if last is not None and number >= WARM_UP:
+                totals.append((now - last) * 1000)
+
+    def run() -> None:
+        asyncio.run(
+            connect_plainly(server["url"], server["username"], server["password"], patience=30 + count, watch=watch)
+        )
+
+    with plain_arrivals() as arrivals:
+        await trio.to_thread.run_sync(run)
+    return {"frames": len(totals), "total": rounded(totals)}
+
+
+def rounded(values: list[float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in summary(values).items()}
+
+
+async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for shape in ["server"] if arguments.url else arguments.shapes:
+        async with AsyncExitStack() as stack:
+            if arguments.url:
+                server = {key: getattr(arguments, key) for key in ("url", "username", "password")}
+            else:
+                size, rate = SHAPES[shape]
+                simulator = await stack.enter_async_context(
+                    open_simulator_process(size=size, rate=rate, codec=arguments.codec, pre_encoded=True)
+                )
+                server = {key: getattr(simulator, key) for key in ("url", "username", "password")}
+            rows[shape] = {"ours": await measure(server, arguments.count)}
+            if arguments.rival:
+                rows[shape]["plain_aiortc"] = await measure_rival(server, arguments.count)
+    return {
+        "url": arguments.url,
+        "rows": rows,
+        "missed": [
+            f"{shape}: overhead {row['ours']['overhead']['p95']} ms at p95, the goal is {GOAL}"
+            for shape, row in rows.items()
+            if row["ours"]["overhead"]["p95"] > GOAL
+        ],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "aioice", "av")},
+        },
+        "processors": os.cpu_count(),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [f"{'ms from the last packet':<34}{'median':>9}{'p95':>9}{'p99':>9}{'max':>9}"]
+    for shape, row in result["rows"].items():
+        ours = row["ours"]
+        lines += [
+            f"{shape + ' ' + name:<34}" + "".join(f"{value:9.2f}" for value in ours[name].values())
+            for name in ("total", "decode", "overhead")
+        ]
+        if "plain_aiortc" in row:
+            figures = row["plain_aiortc"]["total"].values()
+            lines.append(f"{shape + ' plain aiortc total':<34}" + "".join(f"{value:9.2f}" for value in figures))
+        width, height = ours["size"]
+        lines.append(f"  {ours['frames']} frames {width}x{height} {ours['codec']}, one every {ours['interval']} ms")
+    return "\n".join([*lines, *(f"missed: {words}" for words in result["missed"])])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("url", nargs="?", help="a Neko v3 server; without it a simulator is started for each shape")
+    parser.add_argument("--username", default="benchmark")
+    parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    parser.add_argument("-n", "--count", type=int, default=500, help="frames, besides those that warm up")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), help="of the simulator")
+    parser.add_argument("--codec", choices=("vp8", "h264"), default="vp8", help="of the simulator")
+    parser.add_argument("--rival", action="store_true", help="unmodified aiortc as well")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    arguments = parser.parse_args()
+    result = trio.run(measure_all, arguments)
+    if arguments.json == "-":
+        print(json.dumps(result, indent=2))
+    else:
+        print(table(result))
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump(result, file, indent=2)
+    return 1 if result["missed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
