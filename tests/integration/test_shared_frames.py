@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from subprocess import PIPE
 
 import trio
 
@@ -15,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shared_frames.py"
 async def test_four_threads_and_four_readers_share_frames_that_are_decoded_once() -> None:
     command = [sys.executable, "-W", "error", str(SCRIPT), "--seconds", "4", "--json", "-"]
     with trio.fail_after(60):
-        done = await trio.run_process(command, capture_stdout=True, stderr=PIPE, check=False)
+        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
     result = json.loads(done.stdout)
     assert result["wrong"] == []
