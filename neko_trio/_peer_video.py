@@ -190,8 +190,7 @@ class PeerVideo:
                     await self._peer().wait_packets(self._packets_before)
             with trio.move_on_after(DISABLE_PATIENCE):
                 if was_on:
-                    async with self._turn:  # an enable that is being written goes first
-                        await self._send(requests.SignalVideo(disabled=True))
+                    await self._send(requests.SignalVideo(disabled=True), last=True)
                 await self._answers.settled()
         except NekoError:
             return  # without a link nobody can be told, and without a peer nothing is sent: the server ends it
@@ -204,10 +203,7 @@ class PeerVideo:
         if on:
             self._note_start()
             self._check_at = self._start_limit
-        async with self._turn:
-            if self._ended:
-                return
-            await self._send(requests.SignalVideo(disabled=not on))
+        await self._send(requests.SignalVideo(disabled=not on))
         if on:
             self._timeline.mark("video_enabled")
 
@@ -227,10 +223,7 @@ class PeerVideo:
     async def _select(self, selection: Selection) -> None:
         answered = True
         if self._answers.stream != selection.stream:
-            async with self._turn:
-                if self._ended:
-                    return
-                await self._send(requests.SignalVideo(selector=requests.StreamSelector(id=selection.stream)))
+            await self._send(requests.SignalVideo(selector=requests.StreamSelector(id=selection.stream)))
             answered = await self._answer()
             if self.on:
                 self._note_start()
@@ -252,14 +245,16 @@ class PeerVideo:
             return  # it would bring nothing: the periodic keyframe will come
         self._switch.toggles += 1
         logger.info("switching the video off and on: %s", why)
-        async with self._turn:
-            if self._ended:
-                return
-            await self._send(requests.SignalVideo(disabled=True), requests.SignalVideo(disabled=False))
+        await self._send(requests.SignalVideo(disabled=True), requests.SignalVideo(disabled=False))
         await self._answer()
         self._note_start()
 
-    async def _send(self, *messages: requests.SignalVideo) -> None:
-        self._answers.owed += len(messages)
+    async def _send(self, *messages: requests.SignalVideo, last: bool = False) -> None:
+        """Send them, each of which changes something and will be answered; nothing after the last ones."""
+        self._answers.owed += len(messages)  # at once: nobody shall take what is wanted for what is so
         self._told = True
-        await self._wire.send_texts([requests.encode(message) for message in messages])
+        async with self._turn:  # what is being written goes first
+            if self._ended and not last:
+                self._answers.owed -= len(messages)
+                return
+            await self._wire.send_texts([requests.encode(message) for message in messages])

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -50,6 +51,8 @@ class FakePeer:
         self._ended = trio.Event()
         self._reason = ""
         self._shown = 0
+        self.late = 0.0
+        """How late the pictures that come by themselves are said to be (seconds): see ``Frame.late``."""
         self.captured: dict[int, float] = {}
         """When the pictures that came by themselves were captured (trio's clock), by the numbers of their frames."""
 
@@ -132,7 +135,10 @@ class FakePeer:
         from neko_trio.media.video_statistics import VideoStatistics
 
         codec = self._media.codec
-        return PeerStatistics(codec=codec, video=VideoStatistics(codec=codec, packets_received=self._packets))
+        return PeerStatistics(
+            codec=codec,
+            video=VideoStatistics(codec=codec, packets_received=self._packets, lateness=self.late),
+        )
 
     @property
     def _video(self) -> FakeVideo | None:
@@ -144,7 +150,8 @@ class FakePeer:
         return self._shown + (self._video.packets if self._video is not None else 0)
 
     def expect_start(self) -> None:
-        """Nothing to do: its frames are never late."""
+        """Its frames are on time again."""
+        self.late = 0.0
 
     async def wait_packets(self, more_than: int) -> None:
         """Until there are more packets than that, or the peer has ended."""
@@ -205,6 +212,8 @@ class FakePeer:
         """Send pictures while the video is on: captured at the rate, each sent the pipeline's delay later."""
         import numpy as np
 
+        from neko_trio.media.frames import frame_from_rgb
+
         media, video = self._media, self._media.video
         await self._connected.wait()
         while True:
@@ -213,13 +222,22 @@ class FakePeer:
                 continue
             run = video.run
             started = trio.current_time() + max(0.0, media.start - media.pipeline_delay)
+            key_arrived = 0.0
             for number in itertools.count():
                 captured = started + number / rate
                 with trio.move_on_at(captured + media.pipeline_delay):
                     while video.run == run:
                         await video.wait_changed()
                     break  # the pipeline has ended, and its frames with it
-                self.captured[self.show(np.zeros((16, 16, 3), np.uint8)).number] = captured
+                key_arrived = trio.current_time() if number == 0 else key_arrived
+                picture = frame_from_rgb(
+                    np.zeros((16, 16, 3), np.uint8),
+                    number=self.setup.new_number(),
+                    context=self.setup.frame_context(),
+                    arrived=trio.current_time(),
+                )
+                self.captured[picture.number] = captured
+                self.show(replace(picture, late=self.late, key_arrived=key_arrived))
 
     def end(self, reason: str) -> None:
         """Die, as after a loss of the network."""
