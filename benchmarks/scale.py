@@ -9,8 +9,9 @@
 every picture. ``--threads`` spreads the sessions over asyncio threads in the process, ``--processes`` over processes.
 
 The sessions are in processes of their own, the server is a simulator in others (``--servers``) whose stream, a page of
-text that scrolls in a window (720p: 2 Mbit/s, 250 packets per second), was encoded beforehand. The CPU is that of the client, in cores; *loop* and *trio* are the threads' share of it; *lag* is how late a
-timer of the asyncio loop fires, p99. The server's own CPU is shown because it needs the same machine.
+text that scrolls in a window (720p: 2 Mbit/s, 250 packets per second), was encoded beforehand. The CPU is that of the
+client, in cores; *loop* and *trio* are the threads' share of it; *lag* is how late a timer of the asyncio loop fires,
+p99. The server's own CPU is shown because it needs the same machine.
 
 Exit code 1: a session failed, or 100 sessions on demand needed a core or more, or their p95 was three times that of
 one.
@@ -310,8 +311,8 @@ def line(row: dict[str, Any]) -> str:
     shown = f"  picture {latency['median']:6.1f} ms, p95 {latency['p95']:6.1f}" if latency else ""
     return (
         f"{row['way']:<7}{row['sessions']:4} sessions {row['threads']} threads {row['processes']} processes: "
-        f"{row['core']:6.3f} core (loop {row['loop_core']:.3f}, trio {row['trio_core']:.3f}), lag {row['lag_ms']:.0f} ms,"
-        f" {row['pictures_per_second']:6.1f}/s{shown}, {max(row['rss_mib'])} MiB,"
+        f"{row['core']:6.3f} core (loop {row['loop_core']:.3f}, trio {row['trio_core']:.3f}),"
+        f" lag {row['lag_ms']:.0f} ms, {row['pictures_per_second']:6.1f}/s{shown}, {max(row['rss_mib'])} MiB,"
         f" server {row['server_core_with_connecting']:.2f}{failed}"
     )
 
