@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from neko_trio._ports.bus import Dropped, EventBus
-from neko_trio._ports.frames import FrameSlot, _Waiter
+from neko_trio._ports.frames import EveryFrame, FrameSlot, _Waiter
 from neko_trio._ports.state import StateCell
 from neko_trio.errors import SessionClosed, SessionLost
 
@@ -270,22 +270,37 @@ async def test_a_frame_of_a_peer_that_is_gone_does_not_replace_a_newer_one() -> 
     assert (await slot.wait()).number == 5
 
 
+async def drain(buffer: EveryFrame) -> list[int]:
+    """The numbers of what is kept, up to the end of the session."""
+    numbers = []
+    with pytest.raises(SessionLost):
+        while True:
+            numbers.append((await buffer.take()).number)
+    return numbers
+
+
 async def test_every_frame_is_kept_while_trio_is_busy_and_the_oldest_dropped_beyond_the_limit() -> None:
     slot, source = FrameSlot(), Source(3)
     slot.put(picture(2))
     slot.plug(source)
-    with slot.subscribe(4) as five, slot.subscribe(40) as all_of_them:
+    with slot.subscribe(4) as four, slot.subscribe(40) as all_of_them:
         for number in range(3, 11):
             slot.put(picture(number))
-        assert [(await all_of_them.take()).number for _ in range(8)] == list(range(3, 11))
-        assert [(await five.take()).number for _ in range(4)] == [7, 8, 9, 10]
-        assert (five.dropped, all_of_them.dropped) == (4, 0)
+        slot.fail(lost)
+        assert await drain(all_of_them) == list(range(3, 11))
+        assert await drain(four) == [7, 8, 9, 10]
+        assert (four.dropped, all_of_them.dropped) == (4, 0)
         assert slot.unseen_total == 1
+
+
+async def test_a_reader_of_every_frame_wakes_up_for_the_next() -> None:
+    slot = FrameSlot()
+    with slot.subscribe(4) as buffer:
         async with trio.open_nursery() as nursery:
             got: list[int] = []
 
             async def take() -> None:
-                got.append((await five.take()).number)
+                got.append((await buffer.take()).number)
 
             nursery.start_soon(take)
             await trio.testing.wait_all_tasks_blocked()
@@ -314,10 +329,7 @@ async def test_a_buffer_may_want_fewer_frames_a_second() -> None:
         slot.put(picture(26, 9.0))
         slot.put(picture(27, 9.04))
         slot.fail(lost)
-        numbers = []
-        with pytest.raises(SessionLost):
-            while True:
-                numbers.append((await buffer.take()).number)
+        numbers = await drain(buffer)
     assert len(numbers[:-1]) == 11  # in 0.96 s
     assert all(2 <= after - before <= 3 for before, after in pairwise(numbers[:-1]))
     assert numbers[-1] == 26
