@@ -42,9 +42,9 @@ DISABLE_PATIENCE = 0.25
 TOGGLE_INTERVAL = 1.0
 """Seconds between two switches for a keyframe: every watcher of the stream gets each of those keyframes."""
 
-KEYFRAME_FOR_WATCHERS = frozenset({"VP8"})
+KEYFRAME_FOR_WATCHERS = frozenset({"VP8", "VP9"})
 """Codecs whose encoder answers a new watcher with a keyframe at once. With the others the toggle brings one only if we
-are the only watcher: then the pipeline starts anew (seen with x264enc)."""
+are the only watcher: then the pipeline starts anew (seen with x264enc and av1enc)."""
 
 
 class Wire(Protocol):

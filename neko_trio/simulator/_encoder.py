@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from fractions import Fraction
 
 from av.codec import CodecContext
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 
 from neko_trio.simulator._picture import Picture
 
@@ -84,7 +85,8 @@ class Encoder:
 
     ``draw(now, size)`` makes the picture and runs on the encoder's thread, as ``deliver(frame)`` does; ``deliver`` must
     not block, and whoever it hands the frame to calls ``delivered`` when it has gone. When drawing or encoding raises,
-    the thread ends with ``failed(error)``.
+    the thread ends with ``failed(error)``. Each picture is encoded ``delay`` seconds after it was drawn: a real server
+    converts and queues it meanwhile.
     """
 
     def __init__(
@@ -97,11 +99,12 @@ class Encoder:
         draw: Callable[[float, tuple[int, int]], Picture],
         deliver: Callable[[EncodedFrame], object],
         failed: Callable[[Exception], object],
+        delay: float = 0.0,
     ) -> None:
         if codec not in _OPTIONS:
             raise ValueError(f"no codec {codec!r}; there are {', '.join(_OPTIONS)}")
         self._codec = codec
-        self._draw, self._deliver, self._failed = draw, deliver, failed
+        self._draw, self._deliver, self._failed, self._delay = draw, deliver, failed, delay
         self._state = threading.Condition()
         self._size, self._rate = even_size(size), rate
         self._watchers = 0
@@ -181,21 +184,31 @@ class Encoder:
         size, rate, _ = run
         duration = 90_000 // rate
         since_keyframe = KEYFRAME_INTERVAL  # begins with one
+        drawn: deque[tuple[float, VideoFrame]] = deque()  # when it is to be encoded, what
         number = 0
         due = time.monotonic()
         while True:
             with self._state:
-                while not self._stops(run) and (left := due - time.monotonic()) > 0:
+                while not self._stops(run):
+                    next_at = min(due, drawn[0][0]) if drawn else due
+                    if (left := next_at - time.monotonic()) <= 0:
+                        break
                     self._state.wait(left)
-                if self._stops(run):
-                    return
-                due = max(due + 1 / rate, time.monotonic())
-                if self._undelivered >= MAX_UNDELIVERED:
-                    self.skipped_total += 1
-                    continue
-                keyframe = self._keyframe_wanted or since_keyframe >= KEYFRAME_INTERVAL
-                self._keyframe_wanted = False
-            frame = self._draw(time.monotonic(), size).to_frame()
+                else:
+                    return  # the pictures on their way are lost
+                if encodes := bool(drawn) and drawn[0][0] <= time.monotonic():
+                    keyframe = self._keyframe_wanted or since_keyframe >= KEYFRAME_INTERVAL
+                    self._keyframe_wanted = False
+                else:
+                    due = max(due + 1 / rate, time.monotonic())
+                    if self._undelivered >= MAX_UNDELIVERED:
+                        self.skipped_total += 1
+                        continue
+            if not encodes:
+                now = time.monotonic()
+                drawn.append((now + self._delay, self._draw(now, size).to_frame()))
+                continue
+            frame = drawn.popleft()[1]
             frame.pts = number
             frame.pict_type = PictureType.I if keyframe else PictureType.NONE
             for packet in context.encode(frame):

@@ -174,7 +174,14 @@ class SimulatorMedia:
         self._sound = SoundPipeline(lease, desktop, self._failed)
 
     async def open_pipelines(
-        self, desktop: LockedDesktop, *, size: tuple[int, int], rate: int, streams: Sequence[str], pre_encoded: bool
+        self,
+        desktop: LockedDesktop,
+        *,
+        size: tuple[int, int],
+        rate: int,
+        streams: Sequence[str],
+        pre_encoded: bool,
+        delay: float,
     ) -> None:
         """Make the streams, the first of the full size, the second of half of it, and so on."""
         for index, stream in enumerate(streams):
@@ -192,6 +199,7 @@ class SimulatorMedia:
                     rate=rate,
                     draw=desktop.picture,
                     failed=self._failed,
+                    delay=delay,
                 )
             )
 
@@ -293,6 +301,7 @@ async def open_media(
     network: Network | None = None,
     limits: PeerLimits | None = None,
     pre_encoded: bool = False,
+    pipeline_delay: float = 0.0,
 ) -> AsyncIterator[SimulatorMedia]:
     """The simulator's media as long as the block lasts; then every peer is closed and every thread ended.
 
@@ -300,6 +309,7 @@ async def open_media(
     `LockedDesktop` that input goes to as well. ``streams`` are pipelines of the full size, of half, a quarter, …, each
     drawn and encoded on its own. ``network`` says where and how peers are reached, on loopback by default.
     ``pre_encoded``: draw and encode a loop of two seconds before the block, and play that to every watcher.
+    ``pipeline_delay``: seconds from the drawing of a picture to its encoding; it cannot be seen in a loop.
 
     ``ValueError`` for an unknown codec. When the desktop raises, the block is cancelled and `DesktopFailed`
     comes out, from that error.
@@ -308,7 +318,9 @@ async def open_media(
     media = SimulatorMedia(lease, locked, codec=codec, network=network or Network(), limits=limits or PeerLimits())
     try:
         await media.open_mux()
-        await media.open_pipelines(locked, size=size, rate=rate, streams=streams, pre_encoded=pre_encoded)
+        await media.open_pipelines(
+            locked, size=size, rate=rate, streams=streams, pre_encoded=pre_encoded, delay=pipeline_delay
+        )
         with media._scope:
             yield media
     finally:

@@ -55,11 +55,12 @@ class LivePipeline:
         rate: int,
         draw: Callable[[float, tuple[int, int]], Picture],
         failed: Callable[[Exception], object],
+        delay: float = 0.0,
     ) -> None:
         self._lease = lease
         self._peers: set[OfferingPeer] = set()
         self._encoder = Encoder(
-            name, codec=codec, size=size, rate=rate, draw=draw, deliver=self._deliver, failed=failed
+            name, codec=codec, size=size, rate=rate, draw=draw, deliver=self._deliver, failed=failed, delay=delay
         )
 
     @property

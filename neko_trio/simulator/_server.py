@@ -318,6 +318,7 @@ async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None
             network=Network(options.addresses, options.transports, options.nat1to1, options.icelite),
             limits=limits,
             pre_encoded=options.pre_encoded,
+            pipeline_delay=options.timings.pipeline_delay,
         ) as server,
     ):
         yield server

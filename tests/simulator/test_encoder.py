@@ -35,6 +35,7 @@ def make() -> Iterator[Make]:
         rate: int = 100,
         deliver: bool = True,
         draw: Callable[[float, tuple[int, int]], Picture] = draw,
+        delay: float = 0.0,
     ) -> tuple[Encoder, queue.Queue[EncodedFrame | Exception]]:
         frames: queue.Queue[EncodedFrame | Exception] = queue.Queue()
 
@@ -43,7 +44,9 @@ def make() -> Iterator[Make]:
             if deliver:
                 encoder.delivered()
 
-        encoder = Encoder("test", codec=codec, size=(320, 200), rate=rate, draw=draw, deliver=take, failed=frames.put)
+        encoder = Encoder(
+            "test", codec=codec, size=(320, 200), rate=rate, draw=draw, deliver=take, failed=frames.put, delay=delay
+        )
         made.append(encoder)
         return encoder, frames
 
@@ -171,3 +174,25 @@ def test_a_drawing_that_raises_ends_the_thread_with_its_error(make: Make) -> Non
 def test_unknown_codecs_are_refused_before_a_thread_is_made(make: Make) -> None:
     with pytest.raises(ValueError, match="vp8, h264, vp9, av1"):
         make("h265")
+
+
+def test_a_picture_is_encoded_some_time_after_it_was_drawn(make: Make) -> None:
+    """A watcher who comes meanwhile makes a keyframe of a picture from before he came, as in the real pipeline."""
+    drawn: list[float] = []
+
+    def note(now: float, size: tuple[int, int]) -> Picture:
+        drawn.append(now)
+        return draw(now, size)
+
+    encoder, frames = make(rate=50, draw=note, delay=0.05)
+    encoder.add_watcher()
+    keys = 0
+    for number in range(10):
+        frame = frames.get(timeout=5)
+        assert isinstance(frame, EncodedFrame)
+        assert time.monotonic() - drawn[number] >= 0.05
+        keys += frame.keyframe
+        if number == 5:
+            assert len(drawn) > number + 1, "nothing is drawn while others wait to be encoded"
+            encoder.add_watcher()
+    assert keys == 2
