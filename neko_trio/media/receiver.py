@@ -240,12 +240,13 @@ class VideoReceiver:
 def nack_batches(lost: Sequence[int]) -> Iterator[list[int]]:
     """Sequence numbers in stream order to lists that aiortc can pack into one RTCP packet each (RFC 4585 §6.2.1).
 
-    It packs ascending numbers only, so a list ends where the numbers wrap. Each entry is a number and a mask of the 16
-    that follow: the 4,096 numbers within the jitter buffer's reach make at most 241 of them, less than 1 kB.
+    It packs ascending numbers only, so a list ends where the numbers wrap, or begin again. Each entry is a number and a
+    mask of the 16 that follow: the 4,096 numbers within the jitter buffer's reach make at most 241 of them, less than
+    1 kB.
     """
     batch: list[int] = []
     for number in lost:
-        if batch and number < batch[-1]:
+        if batch and number <= batch[-1]:
             yield batch
             batch = []
         batch.append(number)

@@ -116,11 +116,11 @@ def test_a_loss_is_asked_for_at_once_and_every_30_ms_until_it_comes() -> None:
     while (due := buffer.get_timer()) is not None and due < 1.19:
         assert buffer.handle_timer(due) == []
         asked.append((round(due, 3), buffer.take_nacks()))
-    assert asked == [(1.0 + round(i * 0.03, 3), [2, 4]) for i in range(1, 7)]
+    assert asked == [(1.0 + round(i * 0.03, 3), [2, 4, 2, 4]) for i in range(1, 7)]
     assert feed(buffer, [packets[2]], 1.19) == []
     assert indices(feed(buffer, [packets[4]], 1.195)) == [1, 2]
     assert buffer.get_timer() is None
-    assert buffer.counts.nacks_sent == 14
+    assert buffer.counts.nacks_sent == 2 + 6 * 4
 
 
 def test_a_packet_that_came_meanwhile_is_not_asked_for() -> None:
@@ -345,9 +345,22 @@ def test_a_round_does_not_repeat_what_was_asked_for_just_before() -> None:
     feed(buffer, [packets[4]], 0.029)
     assert buffer.take_nacks() == [1, 3]
     buffer.handle_timer(0.03)
-    assert buffer.take_nacks() == [1]
+    assert buffer.take_nacks() == [1, 1]
     buffer.handle_timer(0.06)
-    assert buffer.take_nacks() == [1, 3]
+    assert buffer.take_nacks() == [1, 3, 1, 3]
+
+
+def test_many_missing_packets_are_not_asked_for_twice_at_once() -> None:
+    buffer = JitterBuffer(FORMAT)
+    packets = stream([2 * JitterBuffer.INSISTED + 3], [0])
+    feed(buffer, packets[::2], 0.0)
+    first = buffer.take_nacks()
+    assert len(first) == JitterBuffer.INSISTED + 1
+    buffer.handle_timer(0.03)
+    assert buffer.take_nacks() == first
+    feed(buffer, packets[1:2], 0.04)
+    buffer.handle_timer(0.07)
+    assert buffer.take_nacks() == first[1:] * 2
 
 
 # -- properties

@@ -382,16 +382,18 @@ async def test_closing_one_that_was_never_attached() -> None:
         receiver("H265")
 
 
-@example(start=65_530, gaps=[1] * 20)
-@example(start=0, gaps=[17] * 240)
-@given(start=st.integers(0, 0xFFFF), gaps=st.lists(st.integers(1, 40), max_size=1500))
-def test_nacks_fit_their_packets_and_ask_for_exactly_what_is_lost(start: int, gaps: list[int]) -> None:
+@example(start=65_530, gaps=[1] * 20, twice=False)
+@example(start=0, gaps=[17] * 240, twice=False)
+@example(start=7, gaps=[1], twice=True)
+@given(start=st.integers(0, 0xFFFF), gaps=st.lists(st.integers(1, 40), max_size=1500), twice=st.booleans())
+def test_nacks_fit_their_packets_and_ask_for_exactly_what_is_lost(start: int, gaps: list[int], twice: bool) -> None:
     lost, number = list[int](), start
     for gap in gaps:
         number += gap
         if number - start >= 4096:
             break
         lost.append(number & 0xFFFF)
+    lost *= 1 + twice
     asked = list[int]()
     for batch in nack_batches(lost):
         packet = RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=2, lost=batch)
