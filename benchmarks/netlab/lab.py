@@ -17,7 +17,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from netlab.programs import run, running
 PREFIX = "neko-lab"
 """How the names of namespaces begin, and those of directories: then comes our process id, then what it is."""
 HOSTS = {"client": 1, "server": 2, "relay": 3}
+MACHINES = ("client", "router", "relay", "server")
 DEAD = "10.71.3.66"
 """Nobody: packets to it are dropped, silently, and counted."""
 NOWHERE = "203.0.113.77"
@@ -90,6 +91,11 @@ class Lab:
             host = "server"
         return self._prefix + host
 
+    @property
+    def namespaces(self) -> list[str]:
+        """All there may be."""
+        return [self._prefix + name for name in MACHINES]
+
     def inside(self, host: str, *command: str) -> list[str]:
         """The command that runs a command on a machine."""
         return ["ip", "netns", "exec", self.namespace(host), *command]
@@ -104,7 +110,7 @@ class Lab:
 
     async def build(self) -> None:
         alone = self.network.route == "alone"
-        names = ("server",) if alone else ("client", "router", "server", "relay")
+        names = MACHINES[-1:] if alone else MACHINES
         for name in names:
             self._write_resolver(name)
             await run("ip", "netns", "add", self._prefix + name)
@@ -239,29 +245,26 @@ async def open_lab(network: Network) -> AsyncIterator[Lab]:
             yield lab
     finally:
         with trio.CancelScope(shield=True):  # a few commands of the system's
-            await remove_namespaces(f"{PREFIX}-{os.getpid()}-")
+            await remove_namespaces(*lab.namespaces)
 
 
-async def remove_namespaces(prefix: str) -> None:
-    """Remove the namespaces whose names begin so, and end what runs in them."""
-    for line in (await run("ip", "netns", "list")).splitlines():
-        name = line.split(" ")[0]
-        if not name.startswith(prefix):
-            continue
+async def remove_namespaces(*names: str) -> None:
+    """Remove those of these namespaces that are there, and end what runs in them."""
+    for name in _there(names):
         for process in (await run("ip", "netns", "pids", name)).split():
             with suppress(ProcessLookupError):
                 os.kill(int(process), signal.SIGKILL)
         await run("ip", "netns", "delete", name)
-    for home in _resolver_homes(prefix):
-        shutil.rmtree(home, ignore_errors=True)
+    for name in names:
+        shutil.rmtree(Path("/etc/netns", name), ignore_errors=True)
 
 
-def _resolver_homes(prefix: str) -> list[Path]:
-    return list(Path("/etc/netns").glob(f"{prefix}*"))
+def _there(names: Iterable[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if Path("/run/netns", name).exists()]
 
 
 def _alive(process: str) -> bool:
-    return Path("/proc", process.partition("_")[0]).exists()
+    return Path("/proc", process).exists()
 
 
 async def remove_leftovers() -> None:
@@ -282,7 +285,7 @@ def _left_homes() -> list[Path]:
 async def open_screen_namespace() -> AsyncIterator[list[str]]:
     """A namespace for what all rows share: by it a later run finds what a killed one left. Yields what to put before a
     command."""
-    name = f"{PREFIX}-{os.getpid()}_screen"
+    name = f"{PREFIX}-{os.getpid()}-screen"
     await run("ip", "netns", "add", name)
     try:
         yield ["ip", "netns", "exec", name]

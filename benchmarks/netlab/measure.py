@@ -30,6 +30,8 @@ async def measure(row: Row, shop: Workshop) -> dict[str, Any]:
     reference = Row(name="plain", what="", simulator="plain") if row.simulator else ROWS[0]
     trust = {"SSL_CERT_FILE": str(shop.authority)}
     count = FAILING_CONNECTS if row.goal.kind == "fails" else shop.arguments.count
+    if shop.screen.process.poll() is not None:
+        raise LabError(f"Xvfb has ended: {' / '.join(list(shop.screen.lines)[-3:])}")
     async with AsyncExitStack() as stack:
         lab = await stack.enter_async_context(open_lab(row.network))
         if shop.turnserver and not row.simulator:

@@ -34,6 +34,7 @@ class Workshop:
 
     arguments: argparse.Namespace
     home: Path
+    screen: Program
     display: str
     elements: frozenset[str]
     turnserver: bool
@@ -145,6 +146,7 @@ async def open_workshop(arguments: argparse.Namespace) -> AsyncIterator[Workshop
         yield Workshop(
             arguments,
             home,
+            xvfb,
             display,
             frozenset(await trio.to_thread.run_sync(installed_elements)),
             shutil.which("turnserver") is not None,

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 if TYPE_CHECKING:
     from netlab.judge import Taken
+    from netlab.programs import Program
     from netlab.row import Row
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -170,7 +171,8 @@ def test_each_row_has_a_name_of_its_own_and_configures_a_server(tmp_path: Path) 
     from netlab.shop import Workshop, server_command
 
     elements = frozenset(name for names in CODEC_ENCODERS.values() for name in names)
-    shop = Workshop(argparse.Namespace(neko="neko"), tmp_path, ":7", elements, True, tmp_path / "a", tmp_path / "k")
+    arguments, screen = argparse.Namespace(neko="neko"), cast("Program", None)
+    shop = Workshop(arguments, tmp_path, screen, ":7", elements, True, tmp_path / "a", tmp_path / "k")
     assert len({row.name for row in ROWS}) == len(ROWS)
     for one in ROWS:
         command = server_command(one, Lab(one.network), shop, 18130)
