@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
@@ -284,7 +285,8 @@ class PeerConnection:
 
     def statistics(self) -> PeerStatistics:
         """See :meth:`Peer.statistics`."""
-        return PeerStatistics() if self._remote is None else self._remote.statistics()
+        counted = PeerStatistics() if self._remote is None else self._remote.statistics()
+        return replace(counted, data_messages_dropped=self._data.dropped_total, events_dropped=self._news.dropped_total)
 
     async def aclose(self) -> None:
         """See :meth:`Peer.aclose`."""

@@ -117,6 +117,10 @@ class PeerStatistics:
     bytes_sent: int = 0
     data_messages_received: int = 0
     data_messages_sent: int = 0
+    data_messages_dropped: int = 0
+    """Messages of the data channel received and dropped because trio was too busy to take them (beyond 4096)."""
+    events_dropped: int = 0
+    """The same for what else the peer tells (beyond 1024): local candidates, keyframes needed."""
     packets_dropped: int = 0
     """Datagrams received and dropped because those before them had not been read (beyond 8192)."""
     packets_unsent: int = 0

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import trio
+import trio.testing
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -32,6 +33,7 @@ from neko_trio.errors import (
     UnsupportedCodec,
 )
 from neko_trio.media import ice, receiving_peer
+from neko_trio.media import peer as peer_module
 from neko_trio.media.aiortc_private import IceAgentBase, StunProtocol, install_ice
 from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.media.frames import FrameContext
@@ -238,6 +240,21 @@ async def test_a_whole_handshake_and_both_ways_of_the_data_channel() -> None:
     assert statistics.packets_received > 0
     assert statistics.bytes_sent > 0
     assert peer.statistics().candidate_pair == statistics.candidate_pair, "statistics outlive the connection"
+
+
+async def test_what_trio_is_too_busy_for_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_module, "DATA_LIMIT", 4)
+    monkeypatch.setattr(peer_module, "NEWS_LIMIT", 4)
+    async with offered() as (lease, server, told):
+        async with open_peer_connection(make_setup(lease, server.sdp, told)) as peer:
+            for number in range(7):
+                peer._data.put(b"%d" % number)
+                peer._news.put(lambda: None)
+            statistics = peer.statistics()
+            await trio.testing.wait_all_tasks_blocked()
+            assert told.data == [b"0", b"1", b"2", b"3"]
+        assert (statistics.data_messages_dropped, statistics.events_dropped) == (3, 3)
+        assert peer.statistics().data_messages_dropped == 3
 
 
 async def test_the_answer() -> None:
