@@ -111,8 +111,7 @@ class PeerVideo:
 
     def packets_received(self) -> int:
         """Video packets so far."""
-        video = self._peer().statistics().video
-        return video.packets_received if video is not None else 0
+        return self._peer().video_packets
 
     def wake(self) -> None:
         """The wishes have changed."""

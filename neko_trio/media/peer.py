@@ -242,6 +242,11 @@ class PeerConnection:
         """See :meth:`Peer.expect_start`."""
         self._lease.post(self._peer.expect_start)
 
+    @property
+    def video_packets(self) -> int:
+        """See :attr:`Peer.video_packets`."""
+        return self._peer.video_packets
+
     async def wait_packets(self, more_than: int) -> None:
         """See :meth:`Peer.wait_packets`."""
         async with open_services() as services:

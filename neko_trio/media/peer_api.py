@@ -194,9 +194,14 @@ class Peer(Protocol):
         (``statistics().video.lateness``). Never blocks."""
         ...
 
+    @property
+    def video_packets(self) -> int:
+        """``statistics().video.packets_received``, without the rest; 0 without a video track. Any time."""
+        ...
+
     async def wait_packets(self, more_than: int) -> None:
-        """Wait until more than so many video packets have been received (``statistics().video.packets_received``), or
-        until the peer has ended. Returns at once when there is no video track."""
+        """Wait until :attr:`video_packets` are more than so many, or until the peer has ended. Returns at once when
+        there is no video track."""
         ...
 
     async def wait_data_channel(self) -> None:

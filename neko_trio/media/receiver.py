@@ -148,6 +148,11 @@ class VideoReceiver:
         """The server begins to send anew: its next keyframe is no later than it must be."""
         self._starts_anew = True
 
+    @property
+    def packets_received(self) -> int:
+        """RTP packets so far. Any thread."""
+        return self._packets
+
     async def wait_packets(self, more_than: int) -> None:
         """Wait until more than so many packets have come, or until the end. Cancelling is safe."""
         while self._packets <= more_than and not self._closed:

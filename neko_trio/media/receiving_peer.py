@@ -227,6 +227,11 @@ class ReceivingPeer:
             self._channel.send(message)
         self._data_sent += len(messages)
 
+    @property
+    def video_packets(self) -> int:
+        """Video packets received. Any thread."""
+        return self._video.packets_received if self._video is not None else 0
+
     async def wait_packets(self, more_than: int) -> None:
         """Wait for more video packets than that, or until the end; at once without video. Cancelling is safe."""
         if self._video is not None:

@@ -153,6 +153,11 @@ class FakePeer:
         """Its frames are on time again."""
         self.late = 0.0
 
+    @property
+    def video_packets(self) -> int:
+        """Those that a server would have sent by now, and those of the pictures shown."""
+        return self._packets
+
     async def wait_packets(self, more_than: int) -> None:
         """Until there are more packets than that, or the peer has ended."""
         await trio.lowlevel.checkpoint()
