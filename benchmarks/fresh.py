@@ -4,9 +4,9 @@
     python benchmarks/fresh.py http://desk:8080 --display :80 -n 200 --survey    # measure the margin
 
 Starts ``colour_window.py`` on the X display of the server, presses a key, and takes ``frame(fresh=True)``: the window
-must be seen in its new colour. ``--survey`` reads every frame instead, and says how long after the pong (ms) the last
-one with the old colour arrived, and the first one with the new. Times are milliseconds from the flush (for ``fresh``:
-the flush included).
+must be seen in its new colour. ``--survey`` reads every frame instead, and says how long after the pong the last one
+with the old colour arrived, in all and without what it was late. Times are milliseconds; those of the proof include the
+barrier.
 
 A frame with an old colour counts as *wrong* when the window had been painted before the flush returned, and makes the
 exit code 1; as *early* when the program, on a machine that is busy, had not got to it yet: that it has is not promised.
@@ -33,11 +33,12 @@ from colour_window import BOX, PALETTE
 
 import neko_trio
 from neko_trio import Frame, Session
+from neko_trio._video_switch import LATE
 
 PATIENCE = 10.0
 """Seconds in which a picture must come."""
-SURVEY = 0.5
-"""Seconds after each pong in which frames are looked at."""
+SURVEY = 3.0
+"""Seconds after a pong in which the new colour must come."""
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -132,42 +133,46 @@ async def prove(session: Session, count: int, pause: float, painted: list[float]
 
 
 async def survey(session: Session, count: int) -> dict[str, Any]:
-    """How long after the pong the old colour still arrives, and when the new one does."""
-    colour, old_last, new_first, pongs = await settled_colour(session), [], [], []
-    never = 0
+    """How long after the pong the old colour still arrives, and how much of that is lateness (see ``Frame.late``)."""
+    colour, pongs, never = await settled_colour(session), [], 0
+    last_old: dict[str, list[float]] = {"all": [], "all, but for lateness": [], "of frames on time": []}
     async with session.screen.frames(buffer=200) as frames:
         for number in range(count):
-            await trio.sleep(0.02 + 0.04 * (number * 0.618 % 1))  # anywhere between two frames
+            until = trio.current_time() + 0.1 + 0.04 * (number * 0.618 % 1)  # anywhere between two frames
+            with trio.move_on_at(until):
+                while True:
+                    await anext(frames)
             sent = perf_counter()
             await session.keyboard.press("a")
             await session.flush()
             pong = perf_counter()
             pongs.append((pong - sent) * 1000)
-            before, colour = colour, (colour + 1) % len(PALETTE)
-            last, first = 0.0, None
-            while first is None or first < SURVEY * 1000 / 4:
+            colour = (colour + 1) % len(PALETTE)
+            last = corrected = latest = 0.0
+            while True:
                 with trio.fail_after(PATIENCE):
                     frame = await anext(frames)
-                since = (frame.arrived - pong) * 1000
-                seen = colour_of(frame)
-                if seen == colour:
-                    first = since
+                since, late = (frame.arrived - pong) * 1000, frame.late * 1000
+                latest = max(late, latest)
+                if colour_of(frame) == colour:
                     break
-                if since > 0 and seen in (before, None):
-                    last = since
+                last, corrected = max(since, last), max(since - late, corrected)
                 if since > SURVEY * 1000:
                     never += 1
                     colour = await settled_colour(session)
                     break
-            old_last.append(last)
-            if first is not None:
-                new_first.append(first)
+            last_old["all"].append(last)
+            last_old["all, but for lateness"].append(corrected)
+            if latest <= LATE * 1000:
+                last_old["of frames on time"].append(last)
     return {
         "count": count,
         "never": never,
+        "start": session.timeline.between("video_enabled", "first_packet") * 1000,
         "press to pong": summary(pongs),
-        "last old after pong": summary(old_last),
-        "first new after pong": summary(new_first),
+        "last old after pong": {
+            name: {"count": len(values), **summary(values)} for name, values in last_old.items() if values
+        },
     }
 
 

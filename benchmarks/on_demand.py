@@ -19,6 +19,7 @@ import os
 import platform
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,12 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         if arguments.url is None:
             server = await stack.enter_async_context(open_simulator_process(codec=arguments.codec))
-            url, options = server.url, {"username": server.username, "password": server.password}
+            url, username, password = server.url, server.username, server.password
         else:
-            url, options = arguments.url, {"username": arguments.username, "password": arguments.password}
+            url, username, password = arguments.url, arguments.username, arguments.password
+        connect = partial(neko_trio.open_session, url, username=username, password=password)
         result: dict[str, Any] = {"url": url, "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
-        async with neko_trio.open_session(url, video="on_demand", linger=arguments.linger / 1000, **options) as session:
+        async with connect(video="on_demand", linger=arguments.linger / 1000) as session:
             result["picture ms"] = summary(await pictures(session, arguments.count, arguments.pause / 1000))
             result["count"] = arguments.count
             if arguments.cpu:
@@ -116,7 +118,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 "seconds": statistics.seconds,
                 "codec": peer.codec if peer else None,
             }
-        async with neko_trio.open_session(url, **options) as session:
+        async with connect() as session:
             result["live ms"] = summary(await newest(session, arguments.count))
             result["size"] = (await session.screen.frame()).size
             if arguments.cpu:
