@@ -139,6 +139,31 @@ async def test_tcp_is_dialled_when_udp_has_had_its_head_start() -> None:
     await in_loop(scenario)
 
 
+async def test_udp_that_comes_a_little_later_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ice, "SHORT_HEAD_START", 2.0)
+    monkeypatch.setattr(ice, "HEAD_START", 2.0)
+
+    async def scenario() -> None:
+        setting = Setting(udp=True)
+        agent, server = setting.agent, setting.server
+        await setting.open()
+        late = [remote for remote in agent.known_remotes if remote.transport == "udp"]
+        agent.known_remotes[:] = [remote for remote in agent.known_remotes if remote.transport == "tcp"]
+        agent.check_list.clear()
+        agent.start_checks()
+        connecting = asyncio.gather(agent.connect(), server.connect())
+        await asyncio.sleep(0.05)
+        assert list(agent.dials.outcomes.values()) == ["connected"]
+        agent.accept_remote(late[0])
+        await asyncio.wait_for(connecting, 1.5)
+        pair = agent.nominated_pair
+        assert pair is not None
+        assert pair.local_candidate.transport == "udp"
+        await setting.close()
+
+    await in_loop(scenario)
+
+
 async def test_an_old_server_that_cannot_check_us_gets_its_role_back() -> None:
     """It ignores our checks in its own role, and cannot know where to send its own."""
 
@@ -160,10 +185,13 @@ async def test_udp_and_tcp_at_one_port_are_two_paths() -> None:
 
     async def scenario() -> None:
         setting = Setting()
-        await setting.open()
+        await setting.open(passive=False)
         port = setting.mux.endpoints[0][1]
         setting.agent.accept_remote(aioice.Candidate("1", 1, "udp", 2130706431, "127.0.0.1", port, "host"))
+        setting.agent.accept_remote(setting.server.tcp_candidate("127.0.0.1", port))
         await setting.connect()
+        await asyncio.sleep(0.05)  # for the server's own checks
+        assert setting.agent.checks_received > 0
         transports = [
             (pair.local_candidate.transport, pair.remote_candidate.transport) for pair in setting.agent.check_list
         ]

@@ -386,6 +386,8 @@ async def test_no_path_fails_with_a_list(monkeypatch: pytest.MonkeyPatch) -> Non
         assert "UDP ports unchanged (9;" in str(error.hint)
         with trio.fail_after(1):
             assert "0.3 s" in await peer.wait_ended()
+    late = peer.ice_failed("told after the close")
+    assert (late.local, late.remote, late.pairs) == (error.local, error.remote, error.pairs)
 
 
 async def test_relays_only_and_no_relay() -> None:

@@ -109,6 +109,29 @@ async def test_an_error_is_raised_and_a_forged_answer_ignored() -> None:
     await _in_loop(scenario)
 
 
+async def test_only_a_long_term_credential_is_asked_for_by_an_error_that_nobody_signed() -> None:
+    async def scenario() -> None:
+        for long_term in (False, True):
+            wire, request = Wire(), _request()
+            transaction = Transaction(request, SERVER, wire, KEY, (5.0,), long_term=long_term)
+            running = asyncio.create_task(transaction.run())
+            await asyncio.sleep(0)
+            answer = StunMessage(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id)
+            answer.attributes["ERROR-CODE"] = (401, "Unauthorized")
+            transaction.response_received(answer, SERVER)
+            await asyncio.wait({running}, timeout=0.05)
+            assert running.done() is long_term
+            if long_term:
+                with pytest.raises(stun.TransactionFailed, match="401"):
+                    await running
+            else:
+                transaction.fail(ConnectionError("it has gone"))
+                with pytest.raises(ConnectionError, match="gone"):
+                    await running
+
+    await _in_loop(scenario)
+
+
 async def test_a_cancelled_request_leaves_no_error_unheard() -> None:
     async def scenario() -> None:
         wire, request = Wire(), _request()
