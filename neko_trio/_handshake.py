@@ -156,7 +156,7 @@ async def open_peer(
                 timeline.mark("connected")
 
                 attempt.step = "video"
-                sound = PeerAudio(ports.audio, link, signals) if ports.audio is not None else None
+                sound = PeerAudio(ports.audio, link, signals.audio) if ports.audio is not None else None
                 try:
                     await video.begin()
                     services.start_soon(tasks.watch_peer)

@@ -150,8 +150,8 @@ class Link:
                 raise refusal(reason)
             case events.SignalVideo() if self._signals is not None:
                 self._signals.video.put(event)
-            case events.SignalAudio(disabled=True) if self._signals is not None:
-                self._signals.audio_off.set()
+            case events.SignalAudio() if self._signals is not None:
+                self._signals.audio.count()
             case events.SignalProvide():
                 self._deliver_offer(event)
             case events.SignalOffer():

@@ -11,45 +11,55 @@ from typing import Protocol
 import trio
 
 from neko_trio._ports.audio import AudioPort
-from neko_trio.errors import NekoError
+from neko_trio._signals import Answers
 from neko_trio.protocol import requests
 
 LINGER = 1.0
-"""Seconds that the sound stays on when nobody listens any more: the server needs a quarter of a second to begin."""
+"""Seconds that the sound stays on when nobody listens any more: to start its recorder takes the server 30 ms, and on a
+silent desktop up to 2 s (seen)."""
 
-DISABLE_PATIENCE = 0.25
-"""Seconds that the answer to the last switch may take; it takes less than one millisecond."""
+START_LIMIT = 3.0
+"""Seconds that the recorder may take for its first packet, before which it is not switched off: the server would wait
+for it, up to 2 s, and handle nothing else of this session meanwhile (seen)."""
+
+ANSWER_PATIENCE = 0.25
+"""Seconds that the close waits for an answer; it takes a millisecond."""
 
 
 class Wire(Protocol):
     """The WebSocket of a link."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether messages can still be sent."""
+        ...
 
     async def send(self, request: requests.ClientRequest) -> None:
         """Send one event; return when it is written. Raises a ``NekoError`` when that cannot be."""
         ...
 
 
-class Answers(Protocol):
-    """What the server signals for this peer."""
-
-    audio_off: trio.Event
-    """Set by a ``signal/audio`` that says that the sound is off; who waits for one puts a new event here."""
-
-
 class PeerAudio:
     """The switch of one connected peer. :meth:`run` is a task, :meth:`end` comes before the peer goes."""
 
     def __init__(self, port: AudioPort, wire: Wire, answers: Answers) -> None:
+        """``answers`` are those of this peer."""
         self._port, self._wire, self._answers = port, wire, answers
         self._turn = trio.Lock()
-        self._on = self._ended = False
+        self._ended = False
 
     async def run(self) -> None:
         """Keep the sound on while somebody listens and a moment longer, until cancelled."""
         while True:
             await self._port.wait_wanted(True)
+            packet_came = self._port.expect_packet()
             await self._tell(on=True)
-            await self._wait_unwanted()
+            while True:
+                await self._wait_unwanted()
+                with trio.move_on_after(START_LIMIT):
+                    await packet_came.wait()
+                if not self._port.wanted:
+                    break
             await self._tell(on=False)
 
     async def _wait_unwanted(self) -> None:
@@ -63,23 +73,18 @@ class PeerAudio:
     async def _tell(self, *, on: bool) -> None:
         async with self._turn:
             if not self._ended:
-                self._on = on  # whatever becomes of the message
+                self._answers.owed += 1
                 await self._wire.send(requests.SignalAudio(disabled=not on))
 
     async def end(self) -> None:
-        """Switch the sound off, if it is on, and wait for the answer, a quarter of a second at most.
+        """Switch nothing any more, and wait until the server has handled what it was told; a moment at most.
 
-        The server handles messages and the peer's end at the same time; an enable that meets the end would leave a
-        listener behind, for which the server records on for ever (seen with the video, whose switch is the same).
+        It handles messages and the peer's end at the same time, and an enable behind the end would leave a listener,
+        for which it records on for ever (seen with the video, whose switch is the same). The end itself switches off.
         """
         self._ended = True
-        with trio.move_on_after(DISABLE_PATIENCE):
-            async with self._turn:  # an enable that is being written goes first
-                if not self._on:
-                    return
-                answered = self._answers.audio_off = trio.Event()  # one that an earlier answer has not set
-                try:
-                    await self._wire.send(requests.SignalAudio(disabled=True))
-                except NekoError:
-                    return  # without a link nobody can be told; the server ends the peer with its session
-            await answered.wait()
+        with trio.move_on_after(ANSWER_PATIENCE):
+            async with self._turn:  # what is being written is written first
+                pass
+            if self._wire.alive:
+                await self._answers.settled()

@@ -17,21 +17,18 @@ class OfferAlreadyTaken(RuntimeError):
     """The wait for the offer is single-use, and it was used: a bug of this library."""
 
 
-class VideoAnswers:
-    """The answers to this peer's ``signal/video``. They are counted: each says what is so when it is sent, which may
-    be behind the next change already (server/internal/webrtc/peer.go, SetVideo)."""
+class Answers:
+    """The answers to this peer's ``signal/video`` or ``signal/audio``. They are counted: each says what is so when it
+    is sent, which may be behind the next change already (server/internal/webrtc/peer.go, SetVideo, SetAudio)."""
 
     def __init__(self) -> None:
         self.owed = 0
         """Answers that are still to come."""
-        self.stream = ""
-        """Id of the stream that the server says it sends."""
         self._news = trio.Event()
 
-    def put(self, answer: SignalVideo) -> None:
+    def count(self) -> None:
         """The server has answered."""
         self.owed = max(0, self.owed - 1)
-        self.stream = answer.id or self.stream
         self._news.set()
         self._news = trio.Event()
 
@@ -39,6 +36,20 @@ class VideoAnswers:
         """Wait until no answer is owed. Not a checkpoint when none is."""
         while self.owed:
             await self._news.wait()
+
+
+class VideoAnswers(Answers):
+    """Those to ``signal/video``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stream = ""
+        """Id of the stream that the server says it sends."""
+
+    def put(self, answer: SignalVideo) -> None:
+        """The server has answered."""
+        self.stream = answer.id or self.stream
+        self.count()
 
 
 class PeerSignals:
@@ -54,8 +65,7 @@ class PeerSignals:
         self.closed = trio.Event()
         """Set by ``signal/close``: the server has given this peer up."""
         self.video = VideoAnswers()
-        self.audio_off = trio.Event()
-        """Set by a ``signal/audio`` that says that the sound is off; who waits for one puts a new event here."""
+        self.audio = Answers()
         self._candidates_in, self.candidates = trio.open_memory_channel[SignalCandidate](CANDIDATE_LIMIT)
         self._offers_in, self.offers = trio.open_memory_channel[SignalOffer](OFFER_LIMIT)
         self.candidates_dropped = 0

@@ -67,6 +67,7 @@ class AudioBlocks:
         self._limit = limit
         self._lock = lock
         self._waiting: deque[AudioBlock] = deque()
+        self._asleep = 0  # tasks that wait for one
         self._fresh = trio.Event()
         self._failure: Callable[[], NekoError] | None = None
         self._closed = False
@@ -106,15 +107,19 @@ class AudioBlocks:
         """
         await trio.lowlevel.checkpoint()
         while True:
-            fresh = self._fresh  # before the look: a block that comes behind it sets this very event
             if self._closed:
                 raise StopAsyncIteration
-            with self._lock:
+            with self._lock:  # the look and the falling asleep are one step for the port's put()
                 if self._waiting:
                     return self._waiting.popleft()
-            if self._failure is not None:
-                raise self._failure()
-            await fresh.wait()
+                if self._failure is not None:
+                    raise self._failure()
+                self._asleep += 1
+            try:
+                await self._fresh.wait()
+            finally:
+                with self._lock:
+                    self._asleep -= 1
 
 
 class AudioPort:
@@ -127,6 +132,8 @@ class AudioPort:
         self._failure: Callable[[], NekoError] | None = None
         self._end = 0  # position behind the last block
         self._changed = trio.Event()  # ``wanted`` has
+        self._packet = trio.Event()
+        self._packet_expected = False
         self.spell = 0
         """How often listening has begun, after nobody did. Any thread reads it."""
         self.blocks_total = 0
@@ -145,6 +152,20 @@ class AudioPort:
         while self.wanted is not wanted:
             await self._changed.wait()
 
+    def expect_packet(self) -> trio.Event:
+        """An event that is set when the next packet comes from the server, be it heard or not."""
+        self._packet, self._packet_expected = trio.Event(), True
+        return self._packet
+
+    def note_packet(self) -> None:
+        """A packet came. Any thread; costs nothing while none is expected."""
+        if self._packet_expected:
+            self._packet_expected = False
+            try:
+                self._token.run_sync_soon(self._packet.set)
+            except trio.RunFinishedError:
+                return  # nobody waits for it any more
+
     def put(
         self, samples: NDArray[np.int16], *, rate: int, arrived: float, lost: int, concealed: bool, epoch: int
     ) -> None:
@@ -159,10 +180,12 @@ class AudioPort:
             block = AudioBlock(samples, rate, self.blocks_total, position, arrived, lost, concealed, epoch)
             for reader in self._readers:
                 self.dropped_total += not reader._offer(block)
-        try:
-            self._token.run_sync_soon(self._wake, idempotent=True)
-        except trio.RunFinishedError:
-            return  # nobody is left to read it
+            wake = any(reader._asleep for reader in self._readers)
+        if wake:
+            try:
+                self._token.run_sync_soon(self._wake, idempotent=True)
+            except trio.RunFinishedError:
+                return  # nobody is left to read it
 
     def _wake(self) -> None:
         for reader in self._readers:

@@ -23,11 +23,12 @@ class Audio:
     async def blocks(self, *, buffer: int = 50) -> AsyncIterator[AudioBlocks]:
         """Listen: iterate over the desktop's sound as :class:`~neko_trio.AudioBlock` of 20 ms each, in order.
 
-        The server sends sound, and it is decoded, only while some such block is open; it begins some time after the
-        first one is entered, because the server has to start its own recorder (a quarter of a second or so). Up to
-        ``buffer`` blocks are kept for a slow reader, then the oldest are dropped and counted in ``dropped``. Several
-        may be open at once: the sound is decoded once. A silent desktop sends silence; a server without a sound
-        device sends nothing, and says nothing of it: wait under a timeout of your own.
+        The server sends sound, and it is decoded, only while some such block is open. The first one starts the server's
+        recorder: 30 to 100 ms while some program plays, up to 2 s on a desktop that has long been silent (PulseAudio's
+        null sink then works in steps of 2 s). Up to ``buffer`` blocks are kept for a slow reader, then the oldest are
+        dropped and counted in ``dropped``. Several may be open at once: the sound is decoded once. A silent desktop
+        sends silence; a server without a sound device sends nothing, and says nothing of it: wait under a timeout of
+        your own.
 
         Raises :class:`~neko_trio.errors.AudioOff` in a session opened without ``audio=True`` and
         :class:`~neko_trio.errors.InvalidInput` for a buffer that is no positive whole number. Cancelling is safe.

@@ -204,6 +204,7 @@ class FakePeer:
     def sound(self, samples: NDArray[np.int16], *, rate: int = 48_000) -> None:
         """Deliver a block of sound, (samples, channels) int16, if somebody listens. Only with ``audio=True``."""
         assert self.setup.audio is not None, "the session was opened without audio=True"
+        self.setup.audio.note_packet()
         self.setup.audio.put(
             samples,
             rate=rate,

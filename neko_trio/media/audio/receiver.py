@@ -112,6 +112,7 @@ class AudioReceiver:
             self._reports.begin(packet.ssrc)
             self._begin_anew()
         self._packets += 1
+        self._port.note_packet()
         self._bytes += len(packet.payload)
         self._reports.reception.add(packet.sequence_number, packet.timestamp, now)
         if not self._port.wanted:

@@ -1,0 +1,272 @@
+"""What does listening cost the client in CPU, and how late does it hear?
+
+    python benchmarks/audio.py                                  # a simulator of its own, whose desktop sounds
+    python benchmarks/audio.py http://desk:8080 --password …    # a real server; play something there
+
+One row for each way: ``none`` (connected for sound, and nobody listens), ``sound`` (every block is taken, no video),
+``live`` (every new picture, no sound), ``live, sound`` (both). ``core`` is CPU seconds of this process per second; the
+server has a process of its own. The floor are the packets that were heard meanwhile, decoded with libopus through PyAV
+in the same process right after: ``tight`` in one go, ``paced`` one every 20 ms as they come, which finds cold caches.
+``late`` is from a packet's arrival to its block in the reader's hands, ``first block`` from the wish to listen, the
+server's recorder included.
+
+Goal: at most 0.02 core for the sound, on top of ``none`` and ``paced``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import trio
+from numpy.typing import NDArray
+
+import neko_trio
+from neko_trio.media.audio.decoder import AudioDecoder, AudioFormat, Samples
+from neko_trio.simulator import InputEvent, open_simulator
+
+GOAL = 0.02
+"""Cores for the sound, on top of none and of decoding at that pace."""
+WARM_UP = 2.0
+"""Seconds before the measuring begins."""
+PACED = 250
+"""Packets that are decoded one by one for the floor."""
+RATE = 48_000
+WAYS = {"none": ("off", False), "sound": ("off", True), "live": ("live", False), "live, sound": ("live", True)}
+"""The video, and whether somebody listens."""
+
+
+class Chord:
+    """A still screen that sounds: two tones on each channel."""
+
+    def render(self, now: float, /) -> NDArray[np.uint8]:
+        return np.full((720, 1280, 3), 96, np.uint8)
+
+    def on_input(self, event: InputEvent, /) -> None:
+        """Nothing reacts."""
+
+    def sound(self, start: int, count: int, /) -> NDArray[np.float32]:
+        at = (start + np.arange(count)) * (2 * math.pi / RATE)
+        left, right = np.sin(440 * at) + np.sin(554.37 * at), np.sin(659.25 * at) + np.sin(880 * at)
+        return (0.3 * np.stack([left, right], axis=1)).astype(np.float32)
+
+
+@contextmanager
+def kept_packets() -> Iterator[list[tuple[AudioFormat, bytes]]]:
+    """The packets that are decoded inside the block, in order."""
+    kept: list[tuple[AudioFormat, bytes]] = []
+    decode = AudioDecoder.decode
+
+    def keep(decoder: AudioDecoder, payload: bytes) -> Samples:
+        kept.append((decoder.format, payload))
+        return decode(decoder, payload)
+
+    AudioDecoder.decode = keep  # type: ignore[assignment, method-assign]  # one benchmark
+    try:
+        yield kept
+    finally:
+        AudioDecoder.decode = decode  # type: ignore[method-assign]
+
+
+def decode_alone(packets: list[tuple[AudioFormat, bytes]], *, every: float = 0.0) -> float:
+    """CPU seconds of decoding a packet, one ``every`` so many seconds, or all of them in a row."""
+    if not packets:
+        return math.nan
+    decoder, spent, due = AudioDecoder(packets[0][0]), 0.0, time.perf_counter()
+    for _, payload in packets:
+        due += every
+        if every:
+            time.sleep(max(0.0, due - time.perf_counter()))
+        started = time.thread_time()
+        decoder.decode(payload)
+        spent += time.thread_time() - started
+    return spent / len(packets)
+
+
+async def listen(session: neko_trio.Session, late: list[float], first: list[float]) -> None:
+    """Until cancelled."""
+    began = time.perf_counter()
+    async with session.audio.blocks() as blocks:
+        async for block in blocks:
+            now = time.perf_counter()
+            late.append(now - block.arrived)
+            if not first:
+                first.append(now - began)
+
+
+async def watch(session: neko_trio.Session) -> None:
+    """Until cancelled."""
+    async with session.screen.frames() as frames:
+        async for _frame in frames:
+            pass
+
+
+async def measure(way: str, server: dict[str, str], seconds: float) -> dict[str, Any]:
+    """One row."""
+    video, listens = WAYS[way]
+    options: dict[str, Any] = {"username": server["username"], "password": server["password"]}
+    late: list[float] = []
+    first: list[float] = []
+    async with (
+        neko_trio.open_session(server["url"], video=video, audio=video == "off" or listens, **options) as session,
+        trio.open_nursery() as nursery,
+    ):
+        if video == "live":
+            nursery.start_soon(watch, session)
+        if listens:
+            nursery.start_soon(listen, session, late, first)
+        await trio.sleep(WARM_UP)
+        late.clear()
+        with kept_packets() as packets:
+            before, cpu, began = session.statistics(), time.process_time(), time.perf_counter()
+            await trio.sleep(seconds)
+            used, lasted = time.process_time() - cpu, time.perf_counter() - began
+            since = session.statistics() - before
+        peer = session.statistics().peer
+        nursery.cancel_scope.cancel()
+    row: dict[str, Any] = {"way": way, "core": used / lasted, "seconds": lasted}
+    if listens:
+        heard = peer.audio if peer is not None else None
+        rate = len(packets) / lasted
+        row |= {
+            "tight": decode_alone(packets) * rate,
+            "paced": decode_alone(packets[:PACED], every=1 / rate if rate else 0.0) * rate,
+            "blocks": since.audio_blocks,
+            "blocks_dropped": since.audio_blocks_dropped,
+            "first_block_ms": first[0] * 1000 if first else None,
+            "late_ms": summary([each * 1000 for each in late]) if late else None,
+            "codec": heard.codec if heard else None,
+            "packets_lost": heard.packets_lost if heard else None,
+        }
+    return row
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, 95th and 99th percentile, maximum."""
+    ordered = sorted(values)
+    at = {"median": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    return {name: ordered[max(0, math.ceil(share * len(ordered)) - 1)] for name, share in at.items()}
+
+
+@asynccontextmanager
+async def opened_server(arguments: argparse.Namespace) -> AsyncIterator[dict[str, str]]:
+    """Where to connect to: the server named, or a simulator in a process of its own."""
+    if arguments.url is not None:
+        yield {"url": arguments.url, "username": arguments.username, "password": arguments.password}
+        return
+    async with trio.open_nursery() as nursery:
+        command = [sys.executable, __file__, "--serve"]
+        process = await nursery.start(lambda task_status: _run(command, task_status))
+        assert process.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            part = await process.stdout.receive_some()
+            if not part:
+                raise RuntimeError("the simulator ended before it was ready")
+            line += part
+        try:
+            yield json.loads(line)
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _run(command: list[str], task_status: trio.TaskStatus[trio.Process]) -> None:
+    await trio.run_process(command, stdin=b"", stdout=subprocess.PIPE, check=False, task_status=task_status)
+
+
+async def serve() -> None:
+    """The simulator; prints where it is."""
+    async with open_simulator(desktop=Chord()) as simulator:
+        print(json.dumps({key: getattr(simulator, key) for key in ("url", "username", "password")}), flush=True)
+        await trio.sleep_forever()
+
+
+async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    rows, failures = [], []
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(opened_server(arguments))
+        for way in WAYS:
+            try:
+                rows.append(await measure(way, server, arguments.seconds))
+            except neko_trio.NekoError as error:
+                failures.append(f"{way}: {type(error).__name__}: {error}")
+    by_way = {row["way"]: row for row in rows}
+    if "none" in by_way and "sound" in by_way:
+        sound = by_way["sound"]
+        sound["on_top"] = sound["core"] - by_way["none"]["core"] - sound["paced"]
+        if not sound["on_top"] <= GOAL:
+            failures.append(f"sound: {sound['on_top']:.4f} core on top of none and decoding, more than {GOAL}")
+    for row in rows:
+        if WAYS[row["way"]][1]:
+            expected = row["seconds"] * 50 * 0.9
+            if row["blocks"] < expected or row["blocks_dropped"]:
+                failures.append(f"{row['way']}: {row['blocks']} blocks, {row['blocks_dropped']} dropped")
+    return {
+        "url": server["url"],
+        "rows": rows,
+        "failures": failures,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "av", "numpy")},
+        },
+        "processors": os.cpu_count(),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{'':<14}{'core':>8}{'tight':>8}{'paced':>8}{'on top':>8}{'late p50':>10}{'p95':>7}{'p99':>8}{'first ms':>10}"
+    ]
+    for row in result["rows"]:
+        text = f"{row['way']:<14}{row['core']:8.4f}"
+        if "paced" in row:
+            late = row["late_ms"] or {"median": math.nan, "p95": math.nan, "p99": math.nan}
+            text += f"{row['tight']:8.4f}{row['paced']:8.4f}{row.get('on_top', math.nan):8.4f}"
+            text += (
+                f"{late['median']:10.2f}{late['p95']:7.2f}{late['p99']:8.2f}{row['first_block_ms'] or math.nan:10.1f}"
+            )
+        lines.append(text)
+    lines += [f"failed: {failure}" for failure in result["failures"]]
+    lines.append(", ".join(f"{name} {number}" for name, number in result["versions"].items()))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("url", nargs="?", help="a Neko v3 server; without it a simulator is started")
+    parser.add_argument("--username", default="benchmark")
+    parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    parser.add_argument("--seconds", type=float, default=20, help="that each row is measured")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        try:
+            trio.run(serve)
+        except KeyboardInterrupt:
+            return 130
+        return 0
+    result = trio.run(measure_all, arguments)
+    if arguments.json == "-":
+        print(json.dumps(result, indent=2))
+    else:
+        print(table(result))
+        if arguments.json:
+            with open(arguments.json, "w", encoding="utf-8") as file:
+                json.dump(result, file, indent=2)
+    return 1 if result["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
