@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neko_trio.media import ice_relay, ice_tasks
-from neko_trio.media.aiortc_private import StunMessage
+from neko_trio.media.aiortc_private import RelayOverTcp, RelayOverUdp, StunMessage
 from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import IceServerAddress
@@ -149,5 +149,40 @@ async def test_a_lost_request_is_repeated_soon(monkeypatch: pytest.MonkeyPatch) 
             assert "486 Allocation Quota Reachedxxx" in error
             assert len(error) < 200, "a server's words are bounded"
             await agent.close()
+
+    await in_loop(scenario)
+
+
+@pytest.mark.parametrize("kind", [RelayOverUdp, RelayOverTcp])
+async def test_aioices_clients_sign_when_they_know_for_what(kind: type[RelayOverUdp] | type[RelayOverTcp]) -> None:
+    """The contract of the private names behind ``authenticate``."""
+
+    async def scenario() -> None:
+        client = kind(("127.0.0.1", 9), "name", "secret", 600, 500)
+        request = StunMessage(stun.Method.ALLOCATE, stun.Class.REQUEST)
+        client.authenticate(request)
+        assert request.attributes == {}
+        client.realm, client.nonce, client.integrity_key = "realm", b"nonce", bytes(16)
+        client.authenticate(request)
+        assert {"USERNAME", "REALM", "NONCE", "MESSAGE-INTEGRITY"} <= request.attributes.keys()
+        assert request.check_message_integrity(bytes(16))
+
+    await in_loop(scenario)
+
+
+async def test_what_a_relay_over_a_stream_writes_is_padded() -> None:
+    """The contract of the private names behind ``write``."""
+
+    class Client(RelayOverTcp):
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+    written: list[bytes] = []
+
+    async def scenario() -> None:
+        client = Client(("127.0.0.1", 9), "name", "secret", 600, 500)
+        client._send(b"\x40\x00\x00\x01x")  # as aioice sends everything
+        client.send_stun(StunMessage(stun.Method.BINDING, stun.Class.REQUEST), ("127.0.0.1", 9))
+        assert [len(data) for data in written] == [8, 20]
 
     await in_loop(scenario)
