@@ -5,8 +5,8 @@
 
 Starts ``colour_window.py`` on the X display of the server, presses a key, and takes ``frame(fresh=True)``: the window
 must be seen in its new colour. ``--survey`` reads every frame instead, and says how long after the pong the last one
-with the old colour arrived, in all and without what it was late. Times are milliseconds; those of the proof include the
-barrier.
+with the old colour arrived, in all, and less its estimated latency. Times are milliseconds; those of the proof include
+the barrier.
 
 A frame with an old colour counts as *wrong* when the window had been painted before the flush returned, and makes the
 exit code 1; as *early* when the program, on a machine that is busy, had not got to it yet: that it has is not promised.
@@ -33,7 +33,7 @@ from colour_window import BOX, PALETTE
 
 import neko_trio
 from neko_trio import Frame, Session
-from neko_trio._video_switch import LATE
+from neko_trio._video_switch import SLOW
 
 PATIENCE = 10.0
 """Seconds in which a picture must come."""
@@ -133,9 +133,9 @@ async def prove(session: Session, count: int, pause: float, painted: list[float]
 
 
 async def survey(session: Session, count: int) -> dict[str, Any]:
-    """How long after the pong the old colour still arrives, and how much of that is lateness (see ``Frame.late``)."""
+    """How long after the pong the old colour still arrives, and how much of that is latency (see ``Frame.latency``)."""
     colour, pongs, never = await settled_colour(session), [], 0
-    last_old: dict[str, list[float]] = {"all": [], "all, but for lateness": [], "of frames on time": []}
+    last_old: dict[str, list[float]] = {"all": [], "all, less their latency": [], "where none was slow": []}
     async with session.screen.frames(buffer=200) as frames:
         for number in range(count):
             until = trio.current_time() + 0.1 + 0.04 * (number * 0.618 % 1)  # anywhere between two frames
@@ -148,23 +148,23 @@ async def survey(session: Session, count: int) -> dict[str, Any]:
             pong = perf_counter()
             pongs.append((pong - sent) * 1000)
             colour = (colour + 1) % len(PALETTE)
-            last = corrected = latest = 0.0
+            last = corrected = slowest = 0.0
             while True:
                 with trio.fail_after(PATIENCE):
                     frame = await anext(frames)
-                since, late = (frame.arrived - pong) * 1000, frame.late * 1000
-                latest = max(late, latest)
+                since, latency = (frame.arrived - pong) * 1000, frame.latency * 1000
+                slowest = max(latency, slowest)
                 if colour_of(frame) == colour:
                     break
-                last, corrected = max(since, last), max(since - late, corrected)
+                last, corrected = max(since, last), max(since - latency, corrected)
                 if since > SURVEY * 1000:
                     never += 1
                     colour = await settled_colour(session)
                     break
             last_old["all"].append(last)
-            last_old["all, but for lateness"].append(corrected)
-            if latest <= LATE * 1000:
-                last_old["of frames on time"].append(last)
+            last_old["all, less their latency"].append(corrected)
+            if slowest <= SLOW * 1000:
+                last_old["where none was slow"].append(last)
     return {
         "count": count,
         "never": never,

@@ -95,19 +95,10 @@ class PeerVideo:
         return self._answers.owed == 0
 
     @property
-    def start_up(self) -> float:
-        """Seconds from the first switching on to the first packet, but for the way there and back; 0 before."""
-        timeline = self._timeline
-        if "first_packet" not in timeline or "video_enabled" not in timeline:
-            return 0.0
-        # Dialling took two round trips at least: TCP, and the upgrade.
-        return timeline.between("video_enabled", "first_packet") - timeline.between("dial", "websocket_open") / 2
-
-    @property
-    def lateness(self) -> float:
-        """How late the newest frame was, in seconds: see ``Frame.late``."""
+    def latency(self) -> float:
+        """That of the newest frame, in seconds: see ``Frame.latency``."""
         video = self._peer().statistics().video
-        return video.lateness if video is not None else 0.0
+        return video.latency if video is not None else 0.0
 
     def packets_received(self) -> int:
         """Video packets so far."""
@@ -200,6 +191,7 @@ class PeerVideo:
         self.on, self.off_since, self._keyframe_needed = on, None, False
         self._switch.note_switch(on=on)
         if on:
+            self._expect_start()
             self._note_start()
             self._check_at = self._start_limit
         await self._send(requests.SignalVideo(disabled=not on))
@@ -222,6 +214,8 @@ class PeerVideo:
     async def _select(self, selection: Selection) -> None:
         answered = True
         if self._answers.stream != selection.stream:
+            if self.on:
+                self._expect_start()
             await self._send(requests.SignalVideo(selector=requests.StreamSelector(id=selection.stream)))
             answered = await self._answer()
             if self.on:
@@ -230,20 +224,30 @@ class PeerVideo:
 
     def _note_start(self) -> None:
         """The server is about to start a pipeline for us, unless it runs for others already."""
-        self._peer().expect_start()
         self._packets_before = self.packets_received()
-        # Two round trips more.
-        self._start_limit = (
-            trio.current_time() + FIRST_PACKET_PATIENCE + self._timeline.between("dial", "websocket_open")
-        )
+        self._start_limit = trio.current_time() + FIRST_PACKET_PATIENCE + 2 * self._round_trip
+
+    def _expect_start(self) -> None:
+        """Before the server is told: the next keyframe is the first of what it sends anew."""
+        waits = not self._switch.alone and self._codec not in KEYFRAME_FOR_WATCHERS
+        self._peer().expect_start(-math.inf if waits else self._switch.clock() + self._round_trip)
+
+    @property
+    def _round_trip(self) -> float:
+        return self._timeline.between("dial", "websocket_open") / 2  # two at least: TCP, and the upgrade
+
+    @property
+    def _codec(self) -> str | None:
+        return self._peer().statistics().codec
 
     async def _toggle(self, why: str) -> None:
         """Off and on: a new watcher gets a keyframe first."""
         self._toggle_from, self._check_at = trio.current_time() + TOGGLE_INTERVAL, math.inf
-        if self._peer().statistics().codec not in KEYFRAME_FOR_WATCHERS and not self._switch.alone:
+        if self._codec not in KEYFRAME_FOR_WATCHERS and not self._switch.alone:
             return  # it would bring nothing: the periodic keyframe will come
         self._switch.toggles += 1
         logger.info("switching the video off and on: %s", why)
+        self._expect_start()
         await self._send(requests.SignalVideo(disabled=True), requests.SignalVideo(disabled=False))
         await self._answer()
         self._note_start()

@@ -23,11 +23,14 @@ from neko_trio.errors import InvalidInput, NekoError, NotAllowed, VideoStalled
 if TYPE_CHECKING:
     from neko_trio.media.frames import Frame
 
-FRESH_MARGIN = 0.05
-"""Seconds that a frame may take from its capture to its arrival, in a server that keeps up."""
+FRESH_MARGIN = 0.02
+"""Seconds more than their estimated latency for which frames are skipped after a pong.
 
-LATE = 0.05
-"""Seconds by which frames may be late, or a pipeline slow in starting, before the server does not keep up."""
+In the estimate, old colours were seen up to 8 ms after the pong (950 key presses, 720p25 and 1080p30, VP8 and H264, on
+machines so busy that some frames were 2.6 s old; benchmarks/fresh.py --survey). It does not depend on the rate."""
+
+SLOW = 0.1
+"""Seconds of latency from which on it is better to start the pipeline anew than to wait for what is in it."""
 
 STALL_PATIENCE = 5.0
 """Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
@@ -55,13 +58,8 @@ class PeerSwitch(Protocol):
         ...
 
     @property
-    def start_up(self) -> float:
-        """Seconds from the first switching on to the first packet, but for the way there and back; 0 before."""
-        ...
-
-    @property
-    def lateness(self) -> float:
-        """How late the newest frame was, in seconds: see ``Frame.late``."""
+    def latency(self) -> float:
+        """That of the newest frame, in seconds: see ``Frame.latency``."""
         ...
 
     def wake(self) -> None:
@@ -184,8 +182,7 @@ class VideoSwitch:
 
         No frame says when it was captured. With nobody else watching, the server's pipeline is started for us, and all
         that comes of it was captured after that: so it is started behind the barrier, if the video is off, or if the
-        server does not keep up. Else frames are skipped for as long as they may have been on their way: for
-        :data:`FRESH_MARGIN`, and for as much as they come late. Cancelling is safe.
+        server is slow. Else frames are skipped for as long as they may have been on their way. Cancelling is safe.
         """
         started = await self._start_behind_barrier() if self._startable else None
         if started is None:
@@ -193,18 +190,14 @@ class VideoSwitch:
         now = self.clock()
         with self.picture():
             while True:
-                after = now + self._margin if started is None else started
+                after = now + FRESH_MARGIN if started is None else started
                 frame = await self._slot.wait(newer_than, arrived_after=after)
                 key_arrived = frame.arrived if frame.key_arrived is None else frame.key_arrived
-                if key_arrived > started if started is not None else frame.arrived - frame.late >= after:
+                if key_arrived > started if started is not None else frame.arrived - frame.latency >= after:
                     return frame
                 newer_than = frame.number
                 if started is None and self._startable:
                     started = await self._start_behind_barrier()
-
-    @property
-    def _margin(self) -> float:
-        return max(FRESH_MARGIN, self._peer.start_up if self._peer is not None else 0.0)
 
     @property
     def _startable(self) -> bool:
@@ -212,7 +205,7 @@ class VideoSwitch:
         peer = self._peer
         if peer is None or not self.alone:
             return False
-        return not peer.on or peer.lateness > LATE or self._margin > FRESH_MARGIN + LATE
+        return not peer.on or peer.latency > SLOW
 
     async def _start_behind_barrier(self) -> float | None:
         """Have the video off, wait for the barrier, let it on again; return when that was (frames' clock).

@@ -95,8 +95,9 @@ class Frame:
     """What the session knew when it arrived; its parts are ``epoch``, ``screen_size`` and ``stream``."""
     _picture: av.VideoFrame
     _steps: tuple[_Crop | _Scale, ...] = ()
-    late: float = 0.0
-    """How much later it came, in seconds, than the promptest frames of the last ten seconds would have let expect."""
+    latency: float = 0.0
+    """Seconds from its capture to its arrival, estimated from above: how long ago the server had been told to send when
+    the first frame came, and how much later than the promptest of the last ten seconds this one did."""
     key_arrived: float | None = None
     """When the keyframe arrived that it is built on, in seconds of ``time.perf_counter``; ``None`` when that is
     unknown."""

@@ -238,9 +238,9 @@ class PeerConnection:
         if not self._is_data_open:
             raise self._why_ended("running")
 
-    def expect_start(self) -> None:
+    def expect_start(self, earliest: float) -> None:
         """See :meth:`Peer.expect_start`."""
-        self._lease.post(self._peer.expect_start)
+        self._lease.post(self._peer.expect_start, earliest)
 
     @property
     def video_packets(self) -> int:

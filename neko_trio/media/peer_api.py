@@ -189,9 +189,13 @@ class Peer(Protocol):
         """Wait until the peer has died by itself or was closed; return why, in words fit for an error's text."""
         ...
 
-    def expect_start(self) -> None:
-        """The server is about to send its video anew, from a keyframe on: what it takes for that is no lateness
-        (``statistics().video.lateness``). Never blocks."""
+    def expect_start(self, earliest: float) -> None:
+        """The server is about to send its video anew, from a keyframe on. Never blocks.
+
+        ``earliest``: what it sends can be here at this ``perf_counter`` second at the earliest; what it takes longer
+        bounds the latency of its first frame (``Frame.latency``). ``-inf`` where that says nothing, because the first
+        frame waits for a keyframe.
+        """
         ...
 
     @property

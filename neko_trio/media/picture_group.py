@@ -24,8 +24,8 @@ class NumberedFrame(NamedTuple):
     context: FrameContext
     """As of when it was complete."""
     encoded: EncodedFrame
-    late: float = 0.0
-    """See ``Frame.late``."""
+    latency: float = 0.0
+    """See ``Frame.latency``."""
     key_arrived: float | None = None
     """See ``Frame.key_arrived``."""
 

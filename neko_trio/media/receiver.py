@@ -26,7 +26,7 @@ from neko_trio.media.decoder import Decoder
 from neko_trio.media.depayload import BadPayload, video_format
 from neko_trio.media.frames import Frame, FrameContext
 from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
-from neko_trio.media.lateness import Lateness
+from neko_trio.media.latency import Latency
 from neko_trio.media.picture_group import NumberedFrame
 from neko_trio.media.receiver_reports import ReceiverReports
 from neko_trio.media.video_statistics import VideoStatistics
@@ -68,7 +68,8 @@ class VideoReceiver:
         self._ssrc: int | None = None
         self._last_frame_arrived: float | None = None
         self._packet_came: asyncio.Event | None = None
-        self._lateness, self._starts_anew = Lateness(), False
+        self._latency = Latency()
+        self._earliest: float | None = None  # when the first frame of a start that is expected can come
         self._key_arrived = -math.inf
         self._packets = self._bytes = self._malformed = 0
 
@@ -109,7 +110,7 @@ class VideoReceiver:
             keyframes_received=counts.keyframes_received,
             frames_skipped=counts.frames_skipped,
             last_frame_arrived=self._last_frame_arrived,
-            lateness=self._lateness.seconds,
+            latency=self._latency.seconds,
             freezes=counts.freezes.count,
             freeze_seconds=counts.freezes.seconds,
             frames_decoded=decoder.frames_decoded,
@@ -144,9 +145,15 @@ class VideoReceiver:
 
     # -- packets
 
-    def expect_start(self) -> None:
-        """The server begins to send anew: its next keyframe is no later than it must be."""
-        self._starts_anew = True
+    def expect_start(self, earliest: float) -> None:
+        """See :meth:`Peer.expect_start`."""
+        self._earliest = earliest
+
+    def _start(self, key: EncodedFrame) -> None:
+        """A keyframe has come: the first of a start, if one is expected."""
+        if self._earliest is not None:
+            self._latency.restart(key.arrived - self._earliest if self._earliest > -math.inf else None)
+            self._earliest = None
 
     @property
     def packets_received(self) -> int:
@@ -197,11 +204,9 @@ class VideoReceiver:
             self._last_frame_arrived = frame.arrived
             if frame.key:
                 self._key_arrived = frame.arrived
-                if self._starts_anew:
-                    self._starts_anew = False
-                    self._lateness.restart()
-            late = self._lateness.add(frame.timestamp, frame.arrived)
-            numbered = NumberedFrame(self._new_number(), self._frame_context(), frame, late, self._key_arrived)
+                self._start(frame)
+            latency = self._latency.add(frame.timestamp, frame.arrived)
+            numbered = NumberedFrame(self._new_number(), self._frame_context(), frame, latency, self._key_arrived)
             if not self._decoder.submit(numbered):
                 self._buffer.keyframes.skipped(now)
         if self._buffer.keyframes.take(now):
@@ -228,7 +233,14 @@ class VideoReceiver:
         self._timeline.mark("first_frame")
         encoded = frame.encoded
         self._slot.put(
-            Frame(frame.number, encoded.arrived, frame.context, picture, late=frame.late, key_arrived=frame.key_arrived)
+            Frame(
+                frame.number,
+                encoded.arrived,
+                frame.context,
+                picture,
+                latency=frame.latency,
+                key_arrived=frame.key_arrived,
+            )
         )
 
     # -- feedback

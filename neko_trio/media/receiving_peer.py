@@ -237,10 +237,10 @@ class ReceivingPeer:
         if self._video is not None:
             await self._video.wait_packets(more_than)
 
-    def expect_start(self) -> None:
-        """The server begins to send its video anew."""
+    def expect_start(self, earliest: float) -> None:
+        """See :meth:`Peer.expect_start`."""
         if self._video is not None:
-            self._video.expect_start()
+            self._video.expect_start(earliest)
 
     # -- the end
 

@@ -43,9 +43,9 @@ class VideoStatistics:
     """Complete encoded frames not decoded because a reference was lost, or because their packets made no picture."""
     last_frame_arrived: float | None = gauge(None)
     """When the newest of ``frames_received`` was complete, in seconds of ``time.perf_counter``. No total."""
-    lateness: float = gauge(0.0)
-    """How much later the newest frame came, in seconds, than the promptest of the last ten seconds would have let
-    expect: what waits in a server that is behind, or on the way. A state, no total."""
+    latency: float = gauge(0.0)
+    """Seconds from the newest frame's capture to its arrival, estimated from above (``Frame.latency``): large for a
+    server that is behind. A state, no total."""
     freezes: int = 0
     """Times that no complete frame came for three times as long as usual, and 150 ms longer (webrtc-stats
     ``freezeCount``, average of 30 intervals). Not counted: the video was switched off."""

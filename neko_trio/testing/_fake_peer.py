@@ -52,7 +52,9 @@ class FakePeer:
         self._reason = ""
         self._shown = 0
         self.late = 0.0
-        """How late the pictures that come by themselves are said to be (seconds): see ``Frame.late``."""
+        """Seconds that are said to be on top of the latency of the pictures that come by themselves."""
+        self._earliest = -math.inf
+        self._latency = 0.0
         self.captured: dict[int, float] = {}
         """When the pictures that came by themselves were captured (trio's clock), by the numbers of their frames."""
 
@@ -137,7 +139,7 @@ class FakePeer:
         codec = self._media.codec
         return PeerStatistics(
             codec=codec,
-            video=VideoStatistics(codec=codec, packets_received=self._packets, lateness=self.late),
+            video=VideoStatistics(codec=codec, packets_received=self._packets, latency=self._latency + self.late),
         )
 
     @property
@@ -149,9 +151,9 @@ class FakePeer:
     def _packets(self) -> int:
         return self._shown + (self._video.packets if self._video is not None else 0)
 
-    def expect_start(self) -> None:
+    def expect_start(self, earliest: float) -> None:
         """Its frames are on time again."""
-        self.late = 0.0
+        self._earliest, self.late = earliest, 0.0
 
     @property
     def video_packets(self) -> int:
@@ -235,7 +237,9 @@ class FakePeer:
                     while video.run == run:
                         await video.wait_changed()
                     break  # the pipeline has ended, and its frames with it
-                key_arrived = trio.current_time() if number == 0 else key_arrived
+                if number == 0:
+                    key_arrived = trio.current_time()
+                    self._latency = key_arrived - self._earliest if self._earliest > -math.inf else 0.1
                 picture = frame_from_rgb(
                     np.zeros((16, 16, 3), np.uint8),
                     number=self.setup.new_number(),
@@ -243,7 +247,7 @@ class FakePeer:
                     arrived=trio.current_time(),
                 )
                 self.captured[picture.number] = captured
-                self.show(replace(picture, late=self.late, key_arrived=key_arrived))
+                self.show(replace(picture, latency=self._latency + self.late, key_arrived=key_arrived))
 
     def end(self, reason: str) -> None:
         """Die, as after a loss of the network."""
