@@ -29,6 +29,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.metadata import version
@@ -71,6 +72,7 @@ async def run_worker(task: dict[str, Any]) -> dict[str, Any]:
     latencies: list[float] = []
     failures: list[str] = []
     pictures = 0
+    sessions: list[neko_trio.Session] = []
     connecting = trio.CapacityLimiter(CONNECTING)
     go, over = trio.Event(), trio.Event()
     ready, opened = trio.Event(), 0
@@ -85,6 +87,7 @@ async def run_worker(task: dict[str, Any]) -> dict[str, Any]:
                     opening = neko_trio.open_session(url, connect_timeout=60, **options)
                     live = await stack.enter_async_context(opening)
                     await live.screen.frame()
+                sessions.append(live)
                 opened += 1
                 if opened == task["sessions"]:
                     ready.set()
@@ -98,7 +101,7 @@ async def run_worker(task: dict[str, Any]) -> dict[str, Any]:
                             pictures += 1
                 await over.wait()
         except (neko_trio.NekoError, trio.TooSlowError) as error:
-            failures.append(f"{type(error).__name__}: {error}"[:200])
+            failures.append(f"{type(error).__name__}: {error}"[:60])
             opened += 1
             if opened == task["sessions"]:
                 ready.set()
@@ -123,7 +126,9 @@ async def run_worker(task: dict[str, Any]) -> dict[str, Any]:
         await trio.sleep(task["warm_up"])
         latencies.clear()
         pictures = 0
+        before = packets_received(sessions)
         figures = await measure_threads(task["seconds"])
+        figures["packets_per_second"] = round((packets_received(sessions) - before) / task["seconds"])
         figures["pictures"] = len(latencies) + pictures
         over.set()
     figures["latency_ms"] = (
@@ -133,6 +138,12 @@ async def run_worker(task: dict[str, Any]) -> dict[str, Any]:
     figures["failures"] = failures
     figures["rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return figures
+
+
+def packets_received(sessions: list[neko_trio.Session]) -> int:
+    """Video packets, all sessions together."""
+    peers = [session.statistics().peer for session in sessions]
+    return sum(peer.video.packets_received for peer in peers if peer and peer.video)
 
 
 async def measure_threads(seconds: float) -> dict[str, Any]:
@@ -231,6 +242,7 @@ async def measure(
         "threads": threads,
         "processes": processes,
         **{key: round(sum(result[key] for result in results), 3) for key in ("core", "loop_core", "trio_core")},
+        "packets_per_second": sum(result["packets_per_second"] for result in results),
         "pictures_per_second": round(sum(result["pictures"] for result in results) / arguments.seconds, 1),
         "lag_ms": max(result["lag_ms"] for result in results),
         "latency_ms": {key: round(1000 * value, 2) for key, value in summary(latencies).items()} if latencies else None,
@@ -292,7 +304,11 @@ async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def judge(rows: list[dict[str, Any]]) -> list[str]:
-    failures = [f"{row['way']} {row['sessions']}: {failure}" for row in rows for failure in row["failures"]]
+    failures = [
+        f"{row['way']} {row['sessions']}: {times} x {failure}"
+        for row in rows
+        for failure, times in Counter(row["failures"]).most_common(5)
+    ]
     plain = [row for row in rows if row["way"] == "demand" and row["threads"] == row["processes"] == 1]
     alone = next((row for row in plain if row["sessions"] == 1 and row["latency_ms"]), None)
     for row in plain:
@@ -312,7 +328,8 @@ def line(row: dict[str, Any]) -> str:
     return (
         f"{row['way']:<7}{row['sessions']:4} sessions {row['threads']} threads {row['processes']} processes: "
         f"{row['core']:6.3f} core (loop {row['loop_core']:.3f}, trio {row['trio_core']:.3f}),"
-        f" lag {row['lag_ms']:.0f} ms, {row['pictures_per_second']:6.1f}/s{shown}, {max(row['rss_mib'])} MiB,"
+        f" lag {row['lag_ms']:.0f} ms, {row['packets_per_second']} packets/s,"
+        f" {row['pictures_per_second']:6.1f} pictures/s{shown}, {max(row['rss_mib'])} MiB,"
         f" server {row['server_core_with_connecting']:.2f}{failed}"
     )
 

@@ -10,6 +10,7 @@ Grouped by the object they belong to; each group is independent of the others.
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
@@ -20,10 +21,11 @@ import aioice
 from aioice import ice as _ice
 from aioice import stun as _stun
 from aioice import turn as _turn
-from aiortc import RTCRtpReceiver
+from aiortc import RTCRtpReceiver, RTCSctpTransport
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.rtp import AnyRtcpPacket, RtcpPacket, RtpPacket
+from OpenSSL import SSL
 from pylibsrtp import Policy, Session
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "install_ice",
     "network_host",
     "observe_rtcp",
+    "quieten_sctp",
     "require",
     "rtcp_ssrc",
     "send_nack",
@@ -53,6 +56,9 @@ __all__ = [
     "stop_dtls",
     "take_packets",
 ]
+
+
+logger = logging.getLogger(__name__)
 
 
 def require(owner: object, *names: str) -> None:
@@ -333,6 +339,26 @@ def install_ice(transport: RTCIceTransport, agent: aioice.Connection) -> None:
 def be_dtls_server(transport: RTCDtlsTransport) -> None:
     """Let the other side begin the DTLS handshake: saves a round trip. Before ``createAnswer``."""
     transport._set_role("server")
+
+
+require(RTCSctpTransport, "_send_chunk")
+
+
+def quieten_sctp(transport: RTCSctpTransport) -> None:
+    """Have chunks that cannot be sent any more be lost without a word. Once, before the transport starts.
+
+    aiortc sends from tasks and timers of its own that nobody awaits. When the connection goes away under a message that
+    waits to be sent, again or for the first time, they fail; but that the connection has gone is told elsewhere.
+    """
+    send_chunk = transport._send_chunk
+
+    async def quiet(chunk: Any) -> None:
+        try:
+            await send_chunk(chunk)
+        except (ConnectionError, SSL.Error) as error:
+            logger.debug("a chunk of the data channel was lost with its connection: %r", error)
+
+    transport._send_chunk = quiet  # type: ignore[method-assign]
 
 
 # -- aiortc: the receiver -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from aiortc import (
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from neko_trio.errors import InputInDoubt
-from neko_trio.media.aiortc_private import be_dtls_server, install_ice
+from neko_trio.media.aiortc_private import be_dtls_server, install_ice, quieten_sctp
 from neko_trio.media.audio.decoder import FORMATS
 from neko_trio.media.audio.receiver import AudioReceiver
 from neko_trio.media.codec_alias import AliasedOffer, alias_codec
@@ -78,7 +78,7 @@ class ReceivingPeer:
         self._pc.on("iceconnectionstatechange", self._on_ice_state)
         self._pc.on("connectionstatechange", self._on_state)
         self._pc.on("datachannel", self._on_data_channel)
-        self._installed = False
+        self._installed = self._quiet = False
         self._offer = AliasedOffer("", {})
         self._video: VideoReceiver | None = None
         self._audio: AudioReceiver | None = None
@@ -106,6 +106,9 @@ class ReceivingPeer:
             elif self._video is None and self._codec is not None:
                 self._video = self._open_video(self._codec)
                 self._video.attach(transceiver.receiver)
+        if self._pc.sctp is not None and not self._quiet:
+            self._quiet = True
+            quieten_sctp(self._pc.sctp)
         if not self._installed:
             self._installed = True
             transport: RTCDtlsTransport = (

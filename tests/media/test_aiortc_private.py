@@ -13,8 +13,10 @@ from typing import TypeVar, cast
 
 import aioice
 import pytest
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpReceiver
-from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSctpTransport
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
+from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
+from aiortc.rtcsctptransport import AbortChunk
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpPacket, RtcpRrPacket, RtcpRtpfbPacket, RtpPacket
 
 import neko_trio
@@ -290,5 +292,21 @@ async def test_the_receivers_packets_and_feedback() -> None:
         assert (nack.ssrc, nack.media_ssrc, nack.lost) == (1234, 99, [3, 5])
         assert isinstance(report, RtcpRrPacket)
         assert report.ssrc == 1234
+
+    await in_loop(scenario)
+
+
+# -- SCTP
+
+
+async def test_a_chunk_that_cannot_be_sent_is_lost_without_a_word() -> None:
+    async def scenario() -> None:
+        ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+        sctp = RTCSctpTransport(RTCDtlsTransport(ice, [RTCCertificate.generateCertificate()]))
+        sctp._remote_port = 5000  # as start() does
+        with pytest.raises(ConnectionError):
+            await sctp._send_chunk(AbortChunk())
+        private.quieten_sctp(sctp)
+        await sctp._send_chunk(AbortChunk())
 
     await in_loop(scenario)

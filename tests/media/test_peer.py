@@ -529,6 +529,33 @@ async def test_leaving_after_any_step_leaves_nothing(last: str, how: str) -> Non
         assert scope.cancelled_caught == (how != "error")
 
 
+async def test_a_message_that_is_lost_with_its_connection_is_no_background_failure() -> None:
+    before = background_failures_total()
+    async with offered() as (lease, server, told):
+        async with open_peer_connection(make_setup(lease, server.sdp, told)) as peer:
+            await connect(peer, server)
+            assert peer._remote is not None
+            channel, sctp = peer._remote._channel, peer._remote._pc.sctp
+            assert channel is not None
+            assert sctp is not None
+            tried = []
+
+            async def gone(data: bytes) -> None:
+                tried.append(data)
+                raise ConnectionError("Cannot send data, not connected")
+
+            def send() -> None:  # in one turn of the loop: nothing else is sent in between
+                sctp.transport._send_data = gone  # type: ignore[method-assign]
+                channel.send(b"lost")
+
+            await lease.run(send)
+            await lease.run(asyncio.sleep, 0)  # turns for aiortc's task
+            await lease.run(asyncio.sleep, 0)
+            assert b"lost" in tried[0]
+        gc.collect()
+    assert background_failures_total() == before
+
+
 async def test_the_end_of_the_asyncio_thread_ends_every_wait() -> None:
     before = background_failures_total()
     await _outlive_the_thread()
