@@ -28,9 +28,10 @@ from neko_trio.media.stun_protocol import AgentSocket
 
 ICE_LIMIT = 8.0
 """Seconds from ``start_checks()`` until the checks have failed: below the session's 9 and the server's 10."""
-UNANSWERED_LIMIT = 0.5
+UNANSWERED_LIMIT = 1.0
 """Seconds without any answer to our checks after which the server gets its role back: it may be one that ignores a
-check in its own role, and that cannot check us because we are behind NAT, or have come by TCP."""
+check in its own role, and that cannot check us because we are behind NAT, or have come by TCP. Less would gain nothing,
+as pion nominates a client that it has learned only then, and would cost the role where a round trip takes long."""
 HEAD_START = 0.1
 """Seconds that direct UDP pairs are checked before relayed ones and TCP, because the first success is nominated."""
 SHORT_HEAD_START = 0.01
@@ -279,9 +280,11 @@ class IceAgent(CandidateAgent):
         contested = self._claiming and self.ice_controlling and "ICE-CONTROLLING" in message.attributes
         if contested:
             self.ice_controlling = False
-        super().request_received(message, addr, protocol)
-        if contested and self._claiming:
-            self.ice_controlling = True
+        try:
+            super().request_received(message, addr, protocol)
+        finally:
+            if contested and self._claiming:
+                self.ice_controlling = True
 
     def _give_role_back(self) -> None:
         """The server does not give its role up, or answers nobody who claims it."""
