@@ -28,10 +28,10 @@ from neko_trio.media.stun_protocol import AgentSocket
 
 ICE_LIMIT = 8.0
 """Seconds from ``start_checks()`` until the checks have failed: below the session's 9 and the server's 10."""
-UNANSWERED_LIMIT = 1.0
+UNANSWERED_LIMIT = 0.8
 """Seconds without any answer to our checks after which the server gets its role back: it may be one that ignores a
 check in its own role, and that cannot check us because we are behind NAT, or have come by TCP. Less would gain nothing,
-as pion nominates a client that it has learned only then, and would cost the role where a round trip takes long."""
+as pion nominates a client that it has learned after 1 s, and would cost the role where a round trip takes long."""
 HEAD_START = 0.1
 """Seconds that direct UDP pairs are checked before relayed ones and TCP, because the first success is nominated."""
 SHORT_HEAD_START = 0.01
