@@ -30,7 +30,7 @@ from typing import Any
 import trio
 from netlab.lab import missing_programs, remove_leftovers
 from netlab.measure import measure
-from netlab.programs import LabError
+from netlab.programs import LabError, leaves
 from netlab.row import Row
 from netlab.rows import ROWS
 from netlab.shop import open_workshop, why_not
@@ -76,12 +76,6 @@ def compare(result: dict[str, Any], default: dict[str, Any] | None) -> None:
     """The ratio to the default row of this run, where the two were not measured alternately."""
     if result.get("ratio") is None and default and "connected" in default and "connected" in result:
         result["ratio"] = round(result["connected"]["median"] / default["connected"]["median"], 3)
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    """The exceptions in a group of groups."""
-    found = [leaves(one) if isinstance(one, BaseExceptionGroup) else [one] for one in group.exceptions]
-    return [error for errors in found for error in errors]
 
 
 async def end_by_signal(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from contextlib import AsyncExitStack
+from tempfile import TemporaryFile
 from typing import Any
 
 import trio
@@ -57,10 +58,12 @@ async def measure(row: Row, shop: Workshop) -> dict[str, Any]:
             patience = shop.arguments.rival_patience
             asked = errand(lab, "client", "rival", count=wanted, patience=patience, **what)
             rival = (await listen(asked, trust)).get("row", rival)
-        complaints = server.complaints()
+        complaints, ended = server.complaints(), server.process.poll() is not None
     result = judged(row, taken, counters, trip)
     if shop.arguments.rival_count:
         result["rival_aiortc"] = rival.figures() | {"patience_s": shop.arguments.rival_patience}
+    if ended:
+        result["problems"].append(f"the server ended: {' / '.join(list(server.lines)[-3:])[-400:]}")
     if result["problems"]:
         result["server_complaints"] = complaints
     return result
@@ -69,34 +72,44 @@ async def measure(row: Row, shop: Workshop) -> dict[str, Any]:
 async def listen(command: list[str], environment: dict[str, str]) -> dict[str, Taken]:
     """All that a client says, by target. One that says nothing for SILENCE seconds hangs, and is killed."""
     taken: dict[str, Taken] = {}
-    process = await trio.lowlevel.open_process(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, **environment},
-    )
+    with TemporaryFile() as said:  # a file, not a pipe: nobody reads it while the client runs
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+        try:
+            await hear(process, taken)
+            if process.poll():
+                said.seek(0)
+                words = " / ".join(said.read().decode(errors="replace").splitlines()[-3:])
+                raise LabError(f"a client broke with exit code {process.returncode}: {words[-500:]}")
+            return taken
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: what does not end is killed
+                await end(process)
+
+
+async def hear(process: trio.Process, taken: dict[str, Taken]) -> None:
+    """Take what it says, until it ends or hangs."""
     assert process.stdout is not None
     rest = b""
-    try:
-        while True:
-            with trio.move_on_after(SILENCE) as patience:
-                part = await process.stdout.receive_some(65536)
-            if patience.cancelled_caught:
-                taken.setdefault("row", Taken()).hung = True
-                return taken
+    while True:
+        with trio.move_on_after(SILENCE) as patience:
+            part = await process.stdout.receive_some(65536)
             if not part:
-                break
-            *lines, rest = (rest + part).split(b"\n")
-            for line in map(json.loads, lines):
-                target = taken.setdefault(line["target"], Taken())
-                if "failure" in line:
-                    target.failures.append(line)
-                elif line["number"]:
-                    target.runs.append(line)
-        if await process.wait():
-            raise LabError(f"a client of the laboratory broke: exit code {process.returncode}, see above")
-        return taken
-    finally:
-        with trio.CancelScope(shield=True):
-            await end(process)
+                await process.wait()
+                return
+        if patience.cancelled_caught:
+            taken.setdefault("row", Taken()).hung = True
+            return
+        *lines, rest = (rest + part).split(b"\n")
+        for line in map(json.loads, lines):
+            target = taken.setdefault(line["target"], Taken())
+            if "failure" in line:
+                target.failures.append(line)
+            elif line["number"]:
+                target.runs.append(line)

@@ -23,6 +23,12 @@ class LabError(Exception):
     """The laboratory cannot be had, or a program in it did not come up."""
 
 
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions in a group of groups."""
+    found = [leaves(one) if isinstance(one, BaseExceptionGroup) else [one] for one in group.exceptions]
+    return [error for errors in found for error in errors]
+
+
 async def run(*command: str, text: str | None = None) -> str:
     """Run a command of the system's; its standard output. Raises :class:`LabError`."""
     done = await trio.run_process(

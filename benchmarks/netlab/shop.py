@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -82,7 +83,7 @@ def server_command(row: Row, lab: Lab, shop: Workshop, port: int) -> list[str]:
 def errand(lab: Lab, host: str, name: str, **what: Any) -> list[str]:
     """The command that runs an errand of ``netlab.client`` on a machine."""
     places = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    python = ["env", f"PYTHONPATH={os.pathsep.join(places)}", sys.executable, "-m", "netlab.client"]
+    python = ["env", f"PYTHONPATH={os.pathsep.join(places)}", sys.executable, "-P", "-m", "netlab.client"]
     return lab.inside(host, *python, json.dumps({"errand": name, **what}))
 
 
@@ -130,9 +131,7 @@ async def open_workshop(arguments: argparse.Namespace) -> AsyncIterator[Workshop
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(TemporaryDirectory(prefix=f"{PREFIX}-{os.getpid()}-")))
         apart = await stack.enter_async_context(open_screen_namespace())
-        screen = [*apart, "Xvfb", "-displayfd", "1", "-screen", "0", "1920x1080x24", "+extension", "RANDR", "-noreset"]
-        xvfb = await stack.enter_async_context(running("Xvfb", [*screen, "-nolisten", "tcp"], ready=r"^\d+$"))
-        display = f":{next(line for line in reversed(xvfb.lines) if line.strip().isdigit()).strip()}"
+        xvfb, display = await stack.enter_async_context(open_screen(apart))
         if shutil.which("xterm"):  # something to encode
             busy = [
                 *apart,
@@ -153,6 +152,34 @@ async def open_workshop(arguments: argparse.Namespace) -> AsyncIterator[Workshop
             authority,
             key,
         )
+
+
+@asynccontextmanager
+async def open_screen(apart: list[str]) -> AsyncIterator[tuple[Program, str]]:
+    """An X server, and its display, which no other has."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        display = f":{claim_display(claim)}"
+        command = ["Xvfb", display, "-displayfd", "1", "-screen", "0", "1920x1080x24", "+extension", "RANDR"]
+        everything = [*apart, *command, "-noreset", "-nolisten", "tcp"]
+        async with running("Xvfb", everything, ready=rf"^{display[1:]}$") as screen:
+            yield screen, display
+
+
+def claim_display(claim: socket.socket) -> int:
+    """The number of a display that is free, and ours as long as ``claim`` is open.
+
+    An X server that is to say when it is ready (``-displayfd``) takes no lock, and would remove the socket of another
+    that has the same number in another network namespace. So laboratories agree by a name that only one can bind.
+    """
+    for number in range(740, 900):
+        if os.path.exists(f"/tmp/.X{number}-lock"):
+            continue
+        try:
+            claim.bind(f"\0neko-lab-display-{number}")
+        except OSError:
+            continue
+        return number
+    raise LabError("no X display is free")
 
 
 def installed_elements() -> list[str]:
