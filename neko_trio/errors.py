@@ -214,8 +214,8 @@ class ServerUnreachable(NetworkError):
 
 
 class IceFailed(NetworkError):
-    """No candidate pair worked. ``local`` and ``remote`` list the candidates as text, ``pairs`` what became of each pair
-    that was tried."""
+    """No candidate pair worked. ``local`` and ``remote`` list the candidates as text, ``pairs`` what became of each
+    pair that was tried."""
 
     def __init__(
         self,
