@@ -100,7 +100,7 @@ class Parts:
             self.video = VideoSwitch(
                 self.slot,
                 cell,
-                barrier=self.inputs.flush_media,
+                self.inputs,
                 on_demand=self.options.video == "on_demand",
                 linger=self.options.linger,
                 stream=self.options.stream,

@@ -212,13 +212,18 @@ class PeerVideo:
         return not scope.cancelled_caught
 
     async def _select(self, selection: Selection) -> None:
+        """With the video off for the moment: else nothing tells which stream the frames around the switch are of."""
         answered = True
         if self._answers.stream != selection.stream:
-            if self.on:
-                self._expect_start()
-            await self._send(requests.SignalVideo(selector=requests.StreamSelector(id=selection.stream)))
+            self._peer().hold_stream(self._answers.stream)
+            selector = requests.StreamSelector(id=selection.stream)
+            await self._send(requests.SignalVideo(disabled=True if self.on else None, selector=selector))
             answered = await self._answer()
             if self.on:
+                await self._switch.drain()
+                self._expect_start()
+                await self._send(requests.SignalVideo(disabled=False))
+                await self._answer()
                 self._note_start()
         self._switch.note_selected(selection, refused=not answered or self._answers.stream != selection.stream)
 
@@ -229,8 +234,8 @@ class PeerVideo:
 
     def _expect_start(self) -> None:
         """Before the server is told: the next keyframe is the first of what it sends anew."""
-        waits = not self._switch.alone and self._codec not in KEYFRAME_FOR_WATCHERS
-        self._peer().expect_start(-math.inf if waits else self._switch.clock() + self._round_trip)
+        # For others the pipeline runs already, and the first frame may have been captured before.
+        self._peer().expect_start(self._switch.clock() + self._round_trip if self._switch.alone else -math.inf)
 
     @property
     def _round_trip(self) -> float:

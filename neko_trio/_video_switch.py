@@ -8,7 +8,7 @@ now (``_peer_video``) carries them out, one ``signal/video`` after the other, ea
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from neko_trio._ports.frames import FrameSlot
+from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio.errors import InvalidInput, NekoError, NotAllowed, VideoStalled
@@ -31,6 +32,9 @@ machines so busy that some frames were 2.6 s old; benchmarks/fresh.py --survey).
 
 SLOW = 0.1
 """Seconds of latency from which on it is better to start the pipeline anew than to wait for what is in it."""
+
+DRAIN_PATIENCE = 0.5
+"""Seconds that frames of the stream before may take to be read; what comes later still is taken for the next one's."""
 
 STALL_PATIENCE = 5.0
 """Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
@@ -90,17 +94,16 @@ class VideoSwitch:
         self,
         slot: FrameSlot,
         state: StateCell[State],
+        inputs: InputPort,
         *,
-        barrier: Callable[[], Awaitable[bool]],
         on_demand: bool,
         linger: float,
         stream: str | None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """``barrier`` returns when the server has handled all input, and all that it sent on the media connection
-        before has been read (``False``: that is not certain). ``stream`` is what the caller asked for; ``None`` is the
-        server's default. ``clock`` is that of ``Frame.arrived``, in seconds."""
-        self._slot, self._state, self._barrier = slot, state, barrier
+        """``stream`` is what the caller asked for; ``None`` is the server's default. ``clock`` is that of
+        ``Frame.arrived``, in seconds."""
+        self._slot, self._state, self._inputs = slot, state, inputs
         self._on_demand, self._linger = on_demand, linger
         self.clock = clock
         self.stream = stream
@@ -186,7 +189,7 @@ class VideoSwitch:
         """
         started = await self._start_behind_barrier() if self._startable else None
         if started is None:
-            await self._barrier()
+            await self._inputs.flush_media()
         now = self.clock()
         with self.picture():
             while True:
@@ -219,7 +222,7 @@ class VideoSwitch:
         try:
             while self._peer is not None and self._peer.off_since is None and self._failure is None:
                 await self._changed.wait()
-            drained = await self._barrier()
+            drained = await self._inputs.flush_media()
             return self.clock() if drained and self.alone else None
         finally:
             self._held_off -= 1
@@ -323,6 +326,11 @@ class VideoSwitch:
                 hint="Look at the server's log: the pipeline of that stream may not start.",
                 step="select",
             )
+
+    async def drain(self) -> None:
+        """Return when all that the server had sent before has been read; after half a second at the latest."""
+        with trio.move_on_after(DRAIN_PATIENCE):
+            await self._inputs.drain_media()
 
     def neighbour(self, step: int) -> str:
         """The stream ``step`` places down the server's list, which begins with the best

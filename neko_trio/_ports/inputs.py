@@ -174,22 +174,24 @@ class InputPort:
             await self._barrier(self._last)
 
     async def flush_media(self) -> bool:
-        """:meth:`flush`, with a round trip on the data channel in any case: what the server had sent over the media
-        connection before has been read, too. ``False`` when that channel is not open, and this cannot be said.
-
-        A checkpoint; raises what :meth:`flush` raises. Cancelling is safe.
-        """
+        """:meth:`flush` and :meth:`drain_media`, in one round trip if the data channel carried the input."""
         data = self._data
-        if data is not self._last or data is None or not data.outstanding:
-            await self.flush()
-            if data is None or not data.usable:
-                return False
-            try:
-                await data.barrier()
-            except (ChannelLost, NekoError):
-                return False  # there was no input on it that could be in doubt
-            return True
+        flushes = data is not None and data is self._last and data.outstanding > 0
         await self.flush()
+        return flushes or await self.drain_media()
+
+    async def drain_media(self) -> bool:
+        """A round trip on the data channel: what the server had sent over the media connection before has been read.
+
+        ``False`` when that channel is not open, and this cannot be said. A checkpoint; cancelling is safe.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._data is None or not self._data.usable:
+            return False
+        try:
+            await self._data.barrier()
+        except (ChannelLost, NekoError):
+            return False  # of input it says nothing: whoever sent some is told by its own barrier
         return True
 
     async def ask(self, *asked: ClientRequest) -> None:

@@ -118,10 +118,10 @@ class Screen:
     async def select(self, stream: str) -> None:
         """Have the server send another of its :attr:`streams`; return when it has confirmed it.
 
-        The pictures change 70 to 140 ms after the call, size included; this peer's successors go on with it. Of several
-        calls at once the last one counts. Cancelled, the stream may change all the same. Raises
-        :class:`~neko_trio.errors.InvalidInput` at once for a stream that the server does not have,
-        :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds, and
+        The pictures stand still for two round trips and the start of the other pipeline, and go on in their new size;
+        later peers of the session begin with it. Of several calls at once the last one counts. Cancelled, the stream
+        may change all the same. Raises :class:`~neko_trio.errors.InvalidInput` at once for a stream that the server does
+        not have, :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds, and
         :class:`~neko_trio.errors.VideoOff`.
         """
         video = self._video

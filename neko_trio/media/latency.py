@@ -8,13 +8,13 @@ RTP_CLOCK = 90_000
 """Hz, of every video codec's RTP timestamps (RFC 7741, RFC 6184, RFC 9628, AV1's)."""
 
 UNKNOWN_START = 0.1
-"""Seconds taken for the latency of the first frame where it says nothing: it had to wait for a keyframe."""
+"""Seconds taken for the latency of the first frame where nothing is known of it: the pipeline ran before."""
 
 
 class Latency:
     """An upper estimate of the time from each frame's capture to its arrival.
 
-    The first frame of a pipeline was captured after the server was told to send: it took no longer than that is ago.
+    The first frame of a pipeline was captured after the server was told to start it: no longer ago than that is.
     For those after it there are the timestamps, which in Neko count durations: of two frames captured on time, they
     tell how far apart those were captured; what they are further apart on arrival, the second spent waiting longer, in
     the queue of a server whose encoder is behind or on the way. They are compared with the promptest of the last

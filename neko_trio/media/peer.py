@@ -247,6 +247,10 @@ class PeerConnection:
         """See :attr:`Peer.video_packets`."""
         return self._peer.video_packets
 
+    def hold_stream(self, stream: str) -> None:
+        """See :meth:`Peer.hold_stream`."""
+        self._lease.post(self._peer.hold_stream, stream)
+
     async def wait_packets(self, more_than: int) -> None:
         """See :meth:`Peer.wait_packets`."""
         async with open_services() as services:

@@ -193,14 +193,19 @@ class Peer(Protocol):
         """The server is about to send its video anew, from a keyframe on. Never blocks.
 
         ``earliest``: what it sends can be here at this ``perf_counter`` second at the earliest; what it takes longer
-        bounds the latency of its first frame (``Frame.latency``). ``-inf`` where that says nothing, because the first
-        frame waits for a keyframe.
+        bounds the latency of its first frame (``Frame.latency``). ``-inf`` where that says nothing, because the
+        pipeline runs for others already.
         """
         ...
 
     @property
     def video_packets(self) -> int:
         """``statistics().video.packets_received``, without the rest; 0 without a video track. Any time."""
+        ...
+
+    def hold_stream(self, stream: str) -> None:
+        """Frames are of this stream until the first one of the next start (:meth:`expect_start`), whatever
+        ``frame_context`` says: those that are on their way. Never blocks."""
         ...
 
     async def wait_packets(self, more_than: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 import av
@@ -70,6 +71,7 @@ class VideoReceiver:
         self._packet_came: asyncio.Event | None = None
         self._latency = Latency()
         self._earliest: float | None = None  # when the first frame of a start that is expected can come
+        self._held_stream: str | None = None
         self._key_arrived = -math.inf
         self._packets = self._bytes = self._malformed = 0
 
@@ -149,11 +151,19 @@ class VideoReceiver:
         """See :meth:`Peer.expect_start`."""
         self._earliest = earliest
 
+    def hold_stream(self, stream: str) -> None:
+        """See :meth:`Peer.hold_stream`."""
+        self._held_stream = stream
+
+    def _context(self) -> FrameContext:
+        context = self._frame_context()
+        return context if self._held_stream is None else replace(context, stream=self._held_stream)
+
     def _start(self, key: EncodedFrame) -> None:
         """A keyframe has come: the first of a start, if one is expected."""
         if self._earliest is not None:
             self._latency.restart(key.arrived - self._earliest if self._earliest > -math.inf else None)
-            self._earliest = None
+            self._earliest = self._held_stream = None
 
     @property
     def packets_received(self) -> int:
@@ -206,7 +216,7 @@ class VideoReceiver:
                 self._key_arrived = frame.arrived
                 self._start(frame)
             latency = self._latency.add(frame.timestamp, frame.arrived)
-            numbered = NumberedFrame(self._new_number(), self._frame_context(), frame, latency, self._key_arrived)
+            numbered = NumberedFrame(self._new_number(), self._context(), frame, latency, self._key_arrived)
             if not self._decoder.submit(numbered):
                 self._buffer.keyframes.skipped(now)
         if self._buffer.keyframes.take(now):

@@ -235,6 +235,11 @@ class ReceivingPeer:
         """Video packets received. Any thread."""
         return self._video.packets_received if self._video is not None else 0
 
+    def hold_stream(self, stream: str) -> None:
+        """See :meth:`Peer.hold_stream`."""
+        if self._video is not None:
+            self._video.hold_stream(stream)
+
     async def wait_packets(self, more_than: int) -> None:
         """Wait for more video packets than that, or until the end; at once without video. Cancelling is safe."""
         if self._video is not None:

@@ -160,6 +160,9 @@ class FakePeer:
         """Those that a server would have sent by now, and those of the pictures shown."""
         return self._packets
 
+    def hold_stream(self, stream: str) -> None:
+        """Nothing to do: none of its frames is on its way."""
+
     async def wait_packets(self, more_than: int) -> None:
         """Until there are more packets than that, or the peer has ended."""
         await trio.lowlevel.checkpoint()

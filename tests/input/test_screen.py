@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from neko_trio._ports.frames import FrameSlot
+from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio._video_switch import VideoSwitch
@@ -26,13 +27,9 @@ def make_screen(slot: FrameSlot, state: StateCell[State] | None) -> Screen:
     """A screen without input and without a peer; live, unless there is no state: then without video."""
     switch = None
     if state is not None:
-        switch = VideoSwitch(slot, state, barrier=no_input, on_demand=False, linger=0.2, stream=None)
+        inputs = InputPort(admit=lambda: None)
+        switch = VideoSwitch(slot, state, inputs, on_demand=False, linger=0.2, stream=None)
     return Screen(slot, switch, streams=lambda: (), session=SESSION)
-
-
-async def no_input() -> bool:
-    await trio.lowlevel.checkpoint()
-    return True
 
 
 class Camera:
