@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from neko_trio.cli.app import conclude
-from neko_trio.cli.options import Json, Password, Stream, Timeout, Token, Url, Username, first_frame, report, session_at
+from neko_trio.cli.options import Json, Password, Stream, Timeout, Token, Url, Username, report, session_at
 
 
 def connect(
@@ -22,7 +22,7 @@ def connect(
 
     async def work() -> dict[str, Any]:
         async with session_at(url, username, password, token, stream=stream, timeout=timeout) as session:
-            frame = await first_frame(session, timeout)
+            frame = await session.screen.frame()
             return report(str(url), session, frame)
 
     return conclude(work, as_json=json, show=_show)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neko_trio.cli.app import conclude
-from neko_trio.cli.options import Json, PictureFile, first_frame, report
+from neko_trio.cli.options import Json, PictureFile, report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def demo(*, output: PictureFile = Path("neko-trio-demo.png"), json: Json = False
             async with neko_trio.open_session(
                 server.url, username=server.username, password=server.password
             ) as session:
-                first = await first_frame(session, PATIENCE)
+                first = await session.screen.frame()
                 result = report(server.url, session, first)
                 _show(result, say)
                 frame = await _act(session, first, say)

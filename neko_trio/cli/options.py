@@ -32,7 +32,7 @@ PictureFile = Annotated[
         alias="-o", validator=validators.Path(ext=("png", "jpg", "jpeg")), help="Where to save it; .png or .jpg."
     ),
 ]
-Timeout = Annotated[float, Parameter(help="Seconds until the desktop must be connected, and then until its picture.")]
+Timeout = Annotated[float, Parameter(help="Seconds until the desktop must be connected.")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object on stdout and nothing else.")]
 
 
@@ -60,23 +60,6 @@ def session_at(
         stream=stream,
         connect_timeout=timeout,
     )
-
-
-async def first_frame(session: Session, seconds: float) -> Frame:
-    """The first picture, within ``seconds``; raises :class:`VideoStalled`."""
-    import trio
-
-    from neko_trio.errors import VideoStalled
-
-    with trio.move_on_after(seconds):
-        return await session.screen.frame()
-    error = VideoStalled(
-        f"Connected, but no picture came within {seconds:g} s.",
-        hint="Look at the server's log for its video pipeline; a private mode switched on meanwhile pauses it too.",
-        step="first_frame",
-    )
-    error.timeline = session.timeline
-    raise error
 
 
 def report(url: str, session: Session, frame: Frame) -> dict[str, Any]:

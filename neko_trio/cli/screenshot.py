@@ -15,7 +15,6 @@ from neko_trio.cli.options import (
     Token,
     Url,
     Username,
-    first_frame,
     report,
     session_at,
 )
@@ -36,7 +35,7 @@ def screenshot(
 
     async def work() -> dict[str, Any]:
         async with session_at(url, username, password, token, stream=stream, timeout=timeout) as session:
-            frame = await first_frame(session, timeout)
+            frame = await session.screen.frame()
             await frame.save(output)
             return {**report(str(url), session, frame), "screenshot": str(output.absolute())}
 
