@@ -19,7 +19,8 @@ from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
-from neko_trio.errors import InvalidInput, NekoError, NotAllowed, VideoStalled
+from neko_trio._video_patience import PicturePatience
+from neko_trio.errors import InvalidInput, NekoError, VideoStalled
 
 if TYPE_CHECKING:
     from neko_trio.media.frames import Frame
@@ -35,12 +36,6 @@ SLOW = 0.1
 
 DRAIN_PATIENCE = 0.5
 """Seconds that frames of the stream before may take to be read; what comes later still is taken for the next one's."""
-
-STALL_PATIENCE = 5.0
-"""Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
-
-A loaded server takes up to 0.4 s to start its pipeline (seen), and the longest distance between keyframes that it
-configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go)."""
 
 
 class PeerSwitch(Protocol):
@@ -117,7 +112,7 @@ class VideoSwitch:
         self._peer: PeerSwitch | None = None
         self._on_since: float | None = None
         self._seconds_on = 0.0
-        self._patient: set[trio.CancelScope] = set()
+        self._patience = PicturePatience(state, self._packets)
         self._changed = trio.Event()
         self._failure: Callable[[], NekoError] | None = None
         self.toggles = 0
@@ -125,7 +120,7 @@ class VideoSwitch:
         self.pictures_on_demand = 0
         """How often it was switched on because somebody wanted a picture."""
         slot.on_wanted = self._on_wanted
-        slot.waiting = self._watch
+        slot.waiting = self._patience.watch
 
     @property
     def seconds_on(self) -> float:
@@ -187,8 +182,10 @@ class VideoSwitch:
         that comes of it was captured after that: so it is started behind the barrier, if the video is off, or if the
         server is slow. Else frames are skipped for as long as they may have been on their way. Cancelling is safe.
         """
-        started = await self._start_behind_barrier() if self._startable else None
-        if started is None:
+        started, may_start = None, True
+        if self._startable:
+            started, may_start = await self._start_behind_barrier(), False
+        else:
             await self._inputs.flush_media()
         now = self.clock()
         with self.picture():
@@ -199,8 +196,8 @@ class VideoSwitch:
                 if key_arrived > started if started is not None else frame.arrived - frame.latency >= after:
                     return frame
                 newer_than = frame.number
-                if started is None and self._startable:
-                    started = await self._start_behind_barrier()
+                if may_start and self._startable:
+                    started, may_start = await self._start_behind_barrier(), False
 
     @property
     def _startable(self) -> bool:
@@ -234,47 +231,8 @@ class VideoSwitch:
         state = self._state.value
         return not any(info.state.is_watching for id_, info in state.sessions.items() if id_ != state.session_id)
 
-    # -- waiting for a picture
-
-    @contextmanager
-    def _watch(self) -> Iterator[None]:
-        """Around every wait for a picture: raises :class:`VideoStalled` when none comes although the video is on."""
-        packets = self._packets()
-        with trio.CancelScope() as scope:
-            self._patient.add(scope)
-            self._set_patience(scope)
-            try:
-                yield
-            finally:
-                self._patient.discard(scope)
-        if scope.cancelled_caught:
-            raise self._stalled(self._packets() - packets)
-
-    def _set_patience(self, scope: trio.CancelScope) -> None:
-        scope.deadline = math.inf if self._on_since is None else trio.current_time() + STALL_PATIENCE
-
     def _packets(self) -> int:
         return self._peer.packets_received() if self._peer is not None else 0
-
-    def _stalled(self, packets: int) -> NekoError:
-        state = self._state.value
-        if state.settings.private_mode and not state.profile.is_admin:
-            return NotAllowed(
-                "The room is in private mode: only admins see the desktop.",
-                hint="Have an admin switch private mode off; then the pictures go on by themselves.",
-                step="frame",
-            )
-        if packets > 0:
-            return VideoStalled(
-                f"No picture for {STALL_PATIENCE:g} s: {packets} video packets came, but no frame that can be decoded.",
-                hint="Too many are lost on the way, or the stream is broken: session.statistics() tells.",
-                step="frame",
-            )
-        return VideoStalled(
-            f"No picture for {STALL_PATIENCE:g} s: the video is switched on, but the server sends nothing.",
-            hint="Look at the server's log for its video pipeline. Once packets come again, pictures do.",
-            step="frame",
-        )
 
     # -- what the caller steers
 
@@ -366,8 +324,7 @@ class VideoSwitch:
         elif not on and self._on_since is not None:
             self._seconds_on += now - self._on_since
             self._on_since = None
-        for scope in self._patient:
-            self._set_patience(scope)
+        self._patience.switch(on=on)
 
     def note_selected(self, selection: Selection, *, refused: bool = False) -> None:
         """The server has confirmed a selection, or let the time for it pass."""

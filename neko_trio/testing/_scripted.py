@@ -16,7 +16,8 @@ from neko_trio._wiring import Media, Wiring
 from neko_trio.protocol import events, requests
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.web_socket import SocketEnded
-from neko_trio.testing._fake_peer import FakeMedia, FakeVideo
+from neko_trio.testing._fake_peer import FakeMedia
+from neko_trio.testing._fake_video import FakeVideo
 
 R = TypeVar("R", bound=requests.ClientRequest)
 
