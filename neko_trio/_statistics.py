@@ -43,7 +43,7 @@ class Statistics:
     local_candidates_dropped: int = 0
     """ICE candidates of this side beyond what may wait for the socket."""
     video_toggles: int = 0
-    """How often the video was switched off and on to get a keyframe."""
+    """How often the video was switched off and on to get a keyframe, or to have a slow pipeline started anew."""
     video_seconds_on: float = 0.0
     """Seconds for which the server was asked for video."""
     pictures_on_demand: int = 0

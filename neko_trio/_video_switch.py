@@ -116,7 +116,7 @@ class VideoSwitch:
         self._changed = trio.Event()
         self._failure: Callable[[], NekoError] | None = None
         self.toggles = 0
-        """How often the video was switched off and on for a keyframe."""
+        """How often the video was switched off and on for a keyframe, or to have the pipeline started anew."""
         self.pictures_on_demand = 0
         """How often it was switched on because somebody wanted a picture."""
         slot.on_wanted = self._on_wanted
