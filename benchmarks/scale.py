@@ -8,10 +8,11 @@
 ``screen.frame()``. *live*: each session receives its video and nobody looks; with ``--look`` one reader each shows
 every picture. ``--threads`` spreads the sessions over asyncio threads in the process, ``--processes`` over processes.
 
-The sessions are in processes of their own, the server is a simulator in others (``--servers``) whose stream, a page of
-text that scrolls in a window (720p: 2 Mbit/s, 250 packets per second), was encoded beforehand. The CPU is that of the
-client, in cores; *loop* and *trio* are the threads' share of it; *lag* is how late a timer of the asyncio loop fires,
-p99. The server's own CPU is shown because it needs the same machine.
+The sessions are in processes of their own, the servers are simulators in another, ``--rooms`` of them, because every
+member of a room hears of every switch of every other's video. Their stream, a page of text that scrolls in a window
+(720p: 2 Mbit/s, 250 packets per second, keyframes of 110 kB; with ``--light`` a desktop at rest), was encoded
+beforehand. The CPU is that of the client, in cores; *loop* and *trio* are the threads' share of it; *lag* is how late a
+timer of the asyncio loop fires, p99. The servers' own CPU is shown because they need the same machine.
 
 Exit code 1: a session failed, or 100 sessions on demand needed a core or more, or their p95 was three times that of
 one.
@@ -31,7 +32,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -39,11 +41,12 @@ from typing import Any
 
 import trio
 from connect import percentile, summary
-from moving_server import open_moving_server
 
 import neko_trio
 from neko_trio._wiring import AiortcMedia
 from neko_trio.media import bridge
+from neko_trio.simulator import open_simulator
+from neko_trio.testing import MovingDesktop
 
 CONNECTING = 8
 """Sessions that connect at the same time."""
@@ -187,11 +190,58 @@ def _probe(loop: asyncio.AbstractEventLoop, late: list[float]) -> threading.Even
     return end
 
 
+# -- the process with the servers
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Simulators that are rooms of their own, in one process."""
+
+    pid: int
+    passwords: dict[str, str]
+    """By URL."""
+
+
+async def serve(task: dict[str, Any]) -> None:
+    """Run the simulators and say where they are."""
+    size = task["size"][0], task["size"][1]
+    async with AsyncExitStack() as stack:
+        passwords = {}
+        for _ in range(task["rooms"]):
+            desktop = None if task["light"] else MovingDesktop(size)
+            opening = open_simulator(
+                size=size, rate=task["rate"], codec=task["codec"], desktop=desktop, pre_encoded=True
+            )
+            simulator = await stack.enter_async_context(opening)
+            passwords[simulator.url] = simulator.password
+        print(json.dumps(passwords), flush=True)
+        await trio.sleep_forever()
+
+
+@asynccontextmanager
+async def open_servers(arguments: argparse.Namespace) -> AsyncIterator[Servers]:
+    task = {key: getattr(arguments, key) for key in ("rooms", "rate", "codec", "light")}
+    task["size"] = [arguments.width, arguments.height]
+    command = [sys.executable, __file__, "--serve", json.dumps(task)]
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    async with process.stdout:
+        try:
+            passwords = await anext(_lines(process.stdout), None)
+            if passwords is None:
+                raise RuntimeError("the servers ended before they were ready")
+            yield Servers(process.pid, json.loads(passwords))
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+
+
 # -- the measuring
 
 
 async def measure(
-    way: str, sessions: int, threads: int, processes: int, arguments: argparse.Namespace, servers: list[Any]
+    way: str, sessions: int, threads: int, processes: int, arguments: argparse.Namespace, servers: Servers
 ) -> dict[str, Any]:
     """One row: the same number of sessions in each process, started together."""
     parts = [sessions // processes + (index < sessions % processes) for index in range(processes)]
@@ -202,8 +252,8 @@ async def measure(
         "warm_up": arguments.every + 1 if way == "demand" else 2,
         "every": arguments.every,
         "look": arguments.look,
-        "urls": [server.url for server in servers],
-        "password": {server.url: server.password for server in servers},
+        "urls": list(servers.passwords),
+        "password": servers.passwords,
     }
     results: list[dict[str, Any]] = []
     ready, all_ready = 0, trio.Event()
@@ -231,11 +281,12 @@ async def measure(
                 with trio.CancelScope(shield=True):
                     await process.wait()
 
-    server_cpu, began = _processes_cpu(servers), time.perf_counter()
+    server_cpu, began = _process_cpu(servers.pid), time.perf_counter()
     async with trio.open_nursery() as nursery:
         for part in parts:
             nursery.start_soon(work, part)
     latencies = [latency for result in results for latency in result.pop("latencies")]
+    server_seconds = _process_cpu(servers.pid) - server_cpu
     return {
         "way": way,
         "sessions": sessions,
@@ -247,7 +298,9 @@ async def measure(
         "lag_ms": max(result["lag_ms"] for result in results),
         "latency_ms": {key: round(1000 * value, 2) for key, value in summary(latencies).items()} if latencies else None,
         "rss_mib": [result["rss_mib"] for result in results],
-        "server_core_with_connecting": round((_processes_cpu(servers) - server_cpu) / (time.perf_counter() - began), 3),
+        "server_core_with_connecting": round(
+            (_process_cpu(servers.pid) - server_cpu) / (time.perf_counter() - began), 3
+        ),
         "failures": [failure for result in results for failure in result["failures"]],
     }
 
@@ -260,25 +313,16 @@ async def _lines(stream: trio.abc.ReceiveStream) -> AsyncIterator[str]:
             yield line.decode()
 
 
-def _processes_cpu(servers: list[Any]) -> float:
-    """Seconds of CPU that the servers have used (proc(5): fields 14 and 15 of stat)."""
-    ticks = 0
-    for server in servers:
-        fields = Path(f"/proc/{server.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+def _process_cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used (proc(5): fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
-        size = arguments.width, arguments.height
-        servers = [
-            await stack.enter_async_context(
-                open_moving_server(size, rate=arguments.rate, codec=arguments.codec, pre_encoded=True)
-            )
-            for _ in range(arguments.servers)
-        ]
+        servers = await stack.enter_async_context(open_servers(arguments))
         for way in arguments.ways:
             for sessions in arguments.counts:
                 for threads in arguments.threads:
@@ -293,6 +337,8 @@ async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": [arguments.width, arguments.height],
         "rate": arguments.rate,
         "codec": arguments.codec,
+        "light": arguments.light,
+        "rooms": arguments.rooms,
         "every": arguments.every,
         "seconds": arguments.seconds,
         "processors": os.cpu_count(),
@@ -340,9 +386,10 @@ def main() -> int:
     parser.add_argument("--counts", nargs="+", type=int, default=[1, 10, 50, 100])
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--processes", nargs="+", type=int, default=[1])
-    parser.add_argument("--servers", type=int, default=1, help="simulators")
+    parser.add_argument("--rooms", type=int, default=10, help="simulators")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each row")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two pictures of a session, on demand")
+    parser.add_argument("--light", action="store_true", help="a desktop at rest instead of the page of text")
     parser.add_argument("--look", action="store_true", help="live: a reader for each session")
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--height", type=int, default=720)
@@ -350,7 +397,11 @@ def main() -> int:
     parser.add_argument("--codec", default="vp8")
     parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.serve:
+        trio.run(serve, json.loads(arguments.serve))
+        return 0
     if arguments.worker:
         print(json.dumps(trio.run(run_worker, json.loads(arguments.worker))), flush=True)
         return 0
