@@ -120,8 +120,10 @@ class Screen:
 
         The pictures stand still for two round trips and the start of the other pipeline, and go on in their new size;
         later peers of the session begin with it. Of several calls at once the last one counts. Cancelled, the stream
-        may change all the same. Raises :class:`~neko_trio.errors.InvalidInput` at once for a stream that the server does
-        not have, :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds, and
+        may change all the same.
+
+        Raises :class:`~neko_trio.errors.InvalidInput` at once for a stream that the server does not have,
+        :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds, and
         :class:`~neko_trio.errors.VideoOff`.
         """
         video = self._video
