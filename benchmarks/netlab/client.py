@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import random
 import socket
 import sys
 from dataclasses import asdict
@@ -82,6 +83,7 @@ async def connect_once(url: str, ice: IceOptions, collections: Collections) -> d
 
     collections.take(0.0)
     began = perf_counter()
+    line: dict[str, Any]
     async with neko_trio.open_session(url, username=USERNAME, password=PASSWORD, ice=ice) as session:
         with trio.fail_after(FRAME_PATIENCE):
             await session.screen.frame()
@@ -89,7 +91,7 @@ async def connect_once(url: str, ice: IceOptions, collections: Collections) -> d
         zero = began + timeline.between("start", "dial")
         peer = session.statistics().peer
         assert peer is not None
-        return {
+        line = {
             "marks": {name: timeline.between("dial", name) * 1000 for name, _at in timeline.marks},
             "codec": peer.codec,
             "pair": asdict(peer.candidate_pair) if peer.candidate_pair else None,
@@ -97,6 +99,8 @@ async def connect_once(url: str, ice: IceOptions, collections: Collections) -> d
             "gathering_errors": list(peer.gathering_errors),
             "collections": collections.take(zero),
         }
+        leaving = perf_counter()
+    return line | {"close": (perf_counter() - leaving) * 1000}
 
 
 async def connect_many(errand: dict[str, Any]) -> None:
@@ -106,7 +110,7 @@ async def connect_many(errand: dict[str, Any]) -> None:
     import neko_trio
 
     ice = neko_trio.IceOptions(relay_only=errand["relay_only"], take_control=errand["take_control"])
-    collections, streak = Collections(), Streak()
+    collections, streak, chance = Collections(), Streak(), random.Random(1)
     for number in range(errand["count"] + 1):
         for target, url in errand["targets"].items():
             if streak.hopeless(target):
@@ -125,7 +129,8 @@ async def connect_many(errand: dict[str, Any]) -> None:
             if errand["freeze"] and not number:
                 gc.collect()
                 gc.freeze()  # imported modules are not looked through again: gc, "Garbage Collector interface"
-            await trio.sleep(PAUSE)
+            # With another watcher there the pictures' rhythm goes on: not always at the same place in it.
+            await trio.sleep(PAUSE + chance.uniform(0, errand["spread"]))
 
 
 async def watch(errand: dict[str, Any]) -> None:

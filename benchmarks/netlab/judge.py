@@ -37,6 +37,7 @@ class Taken:
             "failed_after_ms": round(max((failure["after"] for failure in self.failures), default=0.0)) or None,
             "hung": self.hung,
             **{mark: rounded(values) for mark, values in marks.items() if values},
+            **({"steps": steps(self)} if self.runs else {}),
         }
 
 
@@ -58,7 +59,8 @@ def judged(row: Row, taken: dict[str, Taken], counters: dict[str, int], trip: fl
         result["round_trips"] = {
             mark: round(percentile(own.milliseconds(mark), 0.5) / trip, 2) for mark in ("connected", "first_frame")
         }
-    result["steps"] = steps(own)
+    if own.runs:
+        result["close_ms"] = rounded([run["close"] for run in own.runs])
     result["collections"] = collections(own)
     result["pairs"] = dict(Counter(path(run) for run in own.runs))
     result["codecs"] = dict(Counter(str(run["codec"]) for run in own.runs))

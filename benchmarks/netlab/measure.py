@@ -20,6 +20,8 @@ from netlab.shop import Workshop, ask, errand, open_relay, open_server
 
 PORT = 18130
 REFERENCE_PORT = 18131
+KEYFRAME_INTERVAL = 2.4
+"""Seconds from one to the next, at most, where nobody asks for any (60 frames of 25 Hz)."""
 SILENCE = 30.0
 """Seconds without a line from a client, after which it hangs and is killed."""
 FAILING_CONNECTS = 3
@@ -49,7 +51,8 @@ async def measure(row: Row, shop: Workshop) -> dict[str, Any]:
         if row.watched:
             watcher = errand(lab, "client", "watch", **what)
             await stack.enter_async_context(running("the other watcher", watcher, ready="watching"))
-        own = errand(lab, "client", "connect", count=count, freeze=shop.arguments.freeze, **what)
+        spread = KEYFRAME_INTERVAL if row.watched else 0.0
+        own = errand(lab, "client", "connect", count=count, freeze=shop.arguments.freeze, spread=spread, **what)
         taken = await listen(own, trust)
         counters = await lab.counters()
         rival = Taken()

@@ -49,8 +49,9 @@ ENCODERS = {
     ),
     "vp9enc": "vp9enc target-bitrate=2000000 cpu-used=8 deadline=1 keyframe-max-dist=30 lag-in-frames=0 end-usage=cbr",
     "av1enc": (
+        # Not end-usage=cbr: libaom 3.6 then fails an assertion of its own now and then, and takes the server with it.
         "av1enc target-bitrate=2000 cpu-used=10 usage-profile=realtime keyframe-max-dist=30 lag-in-frames=0 "
-        "end-usage=cbr"
+        "end-usage=vbr"
     ),
     "svtav1enc": "svtav1enc preset=12 target-bitrate=2000 intra-period-length=30",
     "rav1enc": "rav1enc speed-preset=10 low-latency=true bitrate=2000000 max-key-frame-interval=30",

@@ -45,6 +45,7 @@ def run(connected: float = 20.0, **changes: Any) -> dict[str, Any]:
         "role_given_back": False,
         "gathering_errors": [],
         "collections": [],
+        "close": 40.0,
         **changes,
     }
 
