@@ -181,3 +181,37 @@ def test_each_row_has_a_name_of_its_own_and_configures_a_server(tmp_path: Path) 
         servers = [*json.loads(told["--webrtc.iceservers.frontend"]), *json.loads(told["--webrtc.iceservers.backend"])]
         assert all(isinstance(server["urls"], list) for server in servers)
         assert ("--capture.video.pipeline" in command) == (one.encoder is not None)
+
+
+async def test_a_client_that_says_nothing_hangs_and_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from netlab import measure
+
+    monkeypatch.setattr(measure, "SILENCE", 0.2)
+    line = json.dumps({"target": "row", "number": 1, **run()})
+    heard = await measure.listen(["sh", "-c", f"echo '{line}'; exec sleep 60"], {})
+    assert heard["row"].hung
+    assert len(heard["row"].runs) == 1, "what it said before counts"
+
+
+async def test_a_client_that_breaks_is_told_with_its_last_words() -> None:
+    from netlab import measure
+    from netlab.programs import LabError
+
+    with pytest.raises(LabError, match="exit code 3: out of luck"):
+        await measure.listen(["sh", "-c", "echo out of luck >&2; exit 3"], {})
+
+
+async def test_a_program_is_ready_when_it_says_so_and_ends_with_its_block() -> None:
+    from netlab.programs import LabError, leaves, running
+
+    async with running("a", ["sh", "-c", "echo ready; exec sleep 60"], ready="ready") as program:
+        assert program.process.poll() is None
+    assert program.process.poll() is not None
+    found: list[str] = []
+    for command, limit in (("echo no", 10.0), ("echo slow; exec sleep 60", 0.2)):
+        try:
+            async with running("b", ["sh", "-c", command], ready="ready", limit=limit):
+                pytest.fail("it is not ready")
+        except* LabError as group:
+            found += [str(error) for error in leaves(group)]
+    assert found == ["b ended: no", "b was not ready in time: slow"]
