@@ -28,8 +28,9 @@ the only watcher can bring the server to a standstill (seen, and read in the sta
 lock and waits for the capture, which waits for room in its queue, which waits for the first frame to be let go, which
 waits for that lock. No video then, for anybody, until the server is restarted."""
 
-LAST_PATIENCE = 0.5
-"""Seconds that the close waits for that first packet, for the same reason."""
+LAST_PATIENCE = 1.0
+"""Seconds that the close waits for that first packet, for the same reason: half of the budget that it has as a rule.
+With half a second a loaded server was brought to a standstill all the same, once (seen)."""
 
 ANSWER_PATIENCE = 5.0
 """Seconds that an answer may take: an enable's comes when the pipeline has been started, all others in a millisecond.
@@ -168,7 +169,7 @@ class PeerVideo:
 
         The server handles messages and the peer's end at the same time, and an enable that meets the end leaves a
         watcher behind, for which the pipeline runs on for ever (seen). A pipeline that is just being started is given
-        half a second for its first packet.
+        a second for its first packet.
         """
         self._ended = True
         self._woken.set()
