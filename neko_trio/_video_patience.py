@@ -61,7 +61,7 @@ class PicturePatience:
         if packets > 0:
             return VideoStalled(
                 f"No picture for {STALL_PATIENCE:g} s: {packets} video packets came, but no picture of them.",
-                hint="Too many are lost on the way, or this machine is too slow for the stream: session.statistics() tells.",
+                hint="Too many are lost on the way, or this machine is too slow: session.statistics() tells.",
                 step="frame",
             )
         return VideoStalled(
