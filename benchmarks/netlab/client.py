@@ -121,7 +121,7 @@ async def connect_many(errand: dict[str, Any]) -> None:
                 with trio.fail_after(CONNECT_LIMIT):
                     line |= await connect_once(url, ice, collections)
             except (neko_trio.NekoError, trio.TooSlowError) as error:
-                line["failure"] = f"{type(error).__name__}: {error}"[:600]
+                line["failure"] = f"{type(error).__name__}: {error}"[:2500]
                 line["step"] = getattr(error, "step", None)
                 line["after"] = (perf_counter() - began) * 1000
             streak.note(target, "failure" in line)
