@@ -43,6 +43,9 @@ OTHER_ADDRESSES_AFTER = 0.15
 UNREAD_LIMIT = 8192
 """Datagrams received and not yet read, beyond which they are dropped as a socket's buffer would."""
 
+TAKES_CONTROL = 2**64 - 1
+"""The tie-breaker that wins every role conflict (RFC 8445 §7.3.1.1)."""
+
 _UNTRIED = (PairState.WAITING, PairState.FROZEN)
 
 
@@ -61,7 +64,7 @@ class IceAgent(CandidateAgent):
         super().__init__(on_candidate=on_candidate, server_address=server_address, relay_only=relay_only)
         self._take_control = take_control
         if take_control:
-            self.tie_breaker = 2**64 - 1
+            self.tie_breaker = TAKES_CONTROL
         self._started = asyncio.Event()
         self._claiming = False
         self._checks_since = 0.0
@@ -280,11 +283,34 @@ class IceAgent(CandidateAgent):
         contested = self._claiming and self.ice_controlling and "ICE-CONTROLLING" in message.attributes
         if contested:
             self.ice_controlling = False
+        tie_breaker = self.tie_breaker
+        yielded = self.role_given_back and "ICE-CONTROLLED" in message.attributes
+        if yielded:
+            self.tie_breaker = TAKES_CONTROL
         try:
             super().request_received(message, addr, protocol)
         finally:
             if contested and self._claiming:
                 self.ice_controlling = True
+            if yielded and self.ice_controlling:
+                self._take_role_again()
+            elif yielded:  # not authentic
+                self.tie_breaker = tie_breaker
+
+    def _take_role_again(self) -> None:
+        """The server has yielded to a check of ours from before it got its role back: else nobody would nominate."""
+        self.role_given_back = False
+        if self.nominated_pair is None:
+            self._check_again(PairState.IN_PROGRESS, PairState.SUCCEEDED)
+
+    def _check_again(self, *states: PairState) -> None:
+        """Check the pairs in these states once more, in the role that is ours now."""
+        for pair in list(self.check_list):
+            if pair.state in states:
+                if pair.task is not None:
+                    pair.task.cancel()
+                    pair.task = None
+                self.check_start_task(pair)
 
     def _give_role_back(self) -> None:
         """The server does not give its role up, or answers nobody who claims it."""
@@ -294,11 +320,7 @@ class IceAgent(CandidateAgent):
         self.role_given_back = True
         self.tie_breaker = 0
         self.switch_role(ice_controlling=False)
-        for pair in self.check_list:
-            if pair.state is PairState.IN_PROGRESS and pair.task is not None:
-                pair.task.cancel()
-                pair.task = None
-                self.check_start_task(pair)  # again, in the other role
+        self._check_again(PairState.IN_PROGRESS)
 
     # -- data
 

@@ -359,6 +359,28 @@ async def test_an_old_pion_that_cannot_reach_us_by_itself_is_let_nominate_in_tim
     await in_loop(scenario)
 
 
+class Yielded(ServerAgent):
+    """Has given its role up, behind the answer to a check that it answered in it, and says no more of that."""
+
+    def switch_role(self, ice_controlling: bool) -> None:
+        if not ice_controlling:
+            super().switch_role(ice_controlling)
+
+
+async def test_a_role_given_back_too_soon_is_taken_again() -> None:
+    """Else both sides would be controlled, and nobody would nominate (seen: 1 of 1,000 connects to a real server)."""
+
+    async def scenario() -> None:
+        agent, server = make_agent(), Yielded(keep_alive=0.2, network=Network())
+        server.ice_controlling = False
+        asyncio.get_running_loop().call_later(0.001, agent._give_role_back)
+        assert await meet(agent, server) < 1.0
+        assert agent.ice_controlling
+        assert not agent.role_given_back
+
+    await in_loop(scenario)
+
+
 class Mute(Server):
     """Answers nothing."""
 
