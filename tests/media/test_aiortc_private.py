@@ -277,7 +277,9 @@ async def test_the_receivers_packets_and_feedback() -> None:
 
         taken: list[RtpPacket] = []
         heard: list[AnyRtcpPacket] = []
+        assert receiver._RTCRtpReceiver__remote_bitrate_estimator is not None  # type: ignore[attr-defined]
         private.take_packets(receiver, taken.append)
+        assert receiver._RTCRtpReceiver__remote_bitrate_estimator is None  # type: ignore[attr-defined]
         private.observe_rtcp(receiver, heard.append)
         packet, bye = RtpPacket(payload_type=96, payload=b"x"), RtcpByePacket(sources=[5])
         await receiver._handle_rtp_packet(packet, arrival_time_ms=17)  # as RTCDtlsTransport calls it
