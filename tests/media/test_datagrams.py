@@ -69,15 +69,29 @@ async def test_all_that_has_come_is_read_at_one_turn_up_to_a_limit() -> None:
     async def scenario(protocol: Protocol, other: socket.socket) -> None:
         here = protocol.transport.get_extra_info("sockname")
         for number in range(READ_LIMIT + 5):
-            other.sendto(bytes([number]), here)
-        other.sendto(bytes(20_000), here)
+            other.sendto(bytes([128 + number]), here)
+        other.sendto(b"\x80" * 20_000, here)
         await protocol.came.wait()
         assert len(protocol.taken) == READ_LIMIT
         while len(protocol.taken) < READ_LIMIT + 6:
             protocol.came.clear()
             await protocol.came.wait()
-        assert [data for data, _ in protocol.taken[:-1]] == [bytes([number]) for number in range(READ_LIMIT + 5)]
-        assert protocol.taken[-1] == (bytes(20_000), other.getsockname())
+        assert [data for data, _ in protocol.taken[:-1]] == [bytes([128 + number]) for number in range(READ_LIMIT + 5)]
+        assert protocol.taken[-1] == (b"\x80" * 20_000, other.getsockname())
+
+    await run(scenario)
+
+
+async def test_what_a_check_sets_in_motion_goes_before_the_next_datagram() -> None:
+    async def scenario(protocol: Protocol, other: socket.socket) -> None:
+        here = protocol.transport.get_extra_info("sockname")
+        for data in (b"\x80 media", b"\x00\x01 STUN", b"\x01\x01 STUN", b""):
+            other.sendto(data, here)
+        await protocol.came.wait()
+        assert [data for data, _ in protocol.taken] == [b"\x80 media", b"\x00\x01 STUN"]
+        while len(protocol.taken) < 4:
+            protocol.came.clear()
+            await protocol.came.wait()
 
     await run(scenario)
 
