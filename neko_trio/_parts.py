@@ -16,6 +16,7 @@ from neko_trio._ports.audio import AudioPort
 from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
+from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
 from neko_trio._round_trip import RoundTrip
 from neko_trio._services import Budget
@@ -54,6 +55,7 @@ class Parts:
         self.sound = AudioPort()
         self.audio = Audio(self.sound, on=options.audio)
         self.bus: EventBus[events.ServerEvent] = EventBus()
+        self.rest = RestPort()
         self.epoch = 0
         self.link: Link | None = None
         self.peer: Peer | None = None
@@ -130,8 +132,7 @@ class Parts:
             self.round_trip.on_pong(event)
 
     async def _take_control(self) -> None:
-        assert self.credential is not None
-        await self.wiring.take_control(self.credential)
+        await self.rest.call("POST", "/api/room/control/take", step="control")
 
     # -- what the decoder's thread asks
 
@@ -161,6 +162,7 @@ class Parts:
         self.slot.fail(failure)
         self.sound.fail(failure)
         self.bus.fail(failure)
+        self.rest.fail(failure)
         if self._state is not None:
             self._state.fail(failure)
             self.inputs.fail(failure)

@@ -59,17 +59,24 @@ class Supervisor:
         parts, wiring = self._parts, self._parts.wiring
         if wiring.login is None:
             parts.credential = wiring.credential
-            await self._with_media()
+            await self._with_rest()
             return
         try:
             parts.credential = await self._log_in()
             parts.attempt.timeline.mark("login")
-            await self._with_media()
+            await self._with_rest()
         finally:
             credential = parts.credential
             if credential is not None:
                 with parts.attempt.budget.shield():
                     await together(lambda: wiring.logout(credential))  # noqa: ASYNC102 - the budget is a shield
+
+    async def _with_rest(self) -> None:
+        parts, credential = self._parts, self._parts.credential
+        assert credential is not None
+        async with parts.wiring.open_rest(credential) as server:
+            parts.rest.plug(server)
+            await self._with_media()
 
     async def _with_media(self) -> None:
         media = self._parts.wiring.media

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from neko_trio._link import Socket
+from neko_trio._ports.rest import RestCalls
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.url import ServerUrl
 
@@ -44,8 +45,8 @@ class Wiring:
     """Log in; ``None`` when the caller brought a token."""
     credential: Credential | None
     logout: Callable[[Credential], Awaitable[None]]
-    take_control: Callable[[Credential], Awaitable[None]]
-    """Take the host role from whoever has it: admins only, and only by REST."""
+    open_rest: Callable[[Credential], AbstractAsyncContextManager[RestCalls]]
+    """The server's REST calls for the length of the block; nothing is dialled before the first."""
     dial: Callable[[Credential], AbstractAsyncContextManager[Socket]]
     media: Media
     clock: Callable[[], float] = perf_counter
@@ -97,11 +98,10 @@ def real_wiring(
 
         await rest.logout(target, credential, ssl_context=ssl_context)
 
-    async def take_control(credential: Credential) -> None:
+    def open_rest(credential: Credential) -> AbstractAsyncContextManager[RestCalls]:
         from neko_trio.signaling import rest
 
-        async with rest.open_rest(target, credential, ssl_context=ssl_context) as server:
-            await server.call("POST", "/api/room/control/take", step="control")
+        return rest.open_rest(target, credential, ssl_context=ssl_context)
 
     def dial(credential: Credential) -> AbstractAsyncContextManager[Socket]:
         return open_web_socket(target, credential, ssl_context=ssl_context)
@@ -110,7 +110,7 @@ def real_wiring(
         login=None if token is not None else login,
         credential=None if token is None else Credential.bearer(token),
         logout=logout,
-        take_control=take_control,
+        open_rest=open_rest,
         dial=dial,
         media=media or AiortcMedia(),
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from neko_trio._ports.rest import NO_REFUSALS, Refusals
 from neko_trio.errors import LoginRefused, NekoError, NotAllowed, NotNeko, ProtocolViolation, ServerUnreachable
 from neko_trio.signaling.url import ServerUrl
 
-__all__ = ["Answer", "read_json", "unexpected"]
+__all__ = ["Answer", "read_answer", "read_json", "unexpected"]
 
 _SHOWN = 120
 _BEHIND_A_PROXY = frozenset({502, 503, 504})
@@ -53,6 +55,24 @@ def refusal_message(answer: Answer) -> str | None:
         return msgspec.json.decode(answer.body, type=_Refusal).message[:_SHOWN]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def read_answer(url: ServerUrl, path: str, answer: Answer, *, step: str, refusals: Refusals = NO_REFUSALS) -> Any:
+    """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
+
+    ``refusals`` says so for this call, by the server's message; see :func:`unexpected` for the rest.
+    """
+    if not 200 <= answer.status < 300:
+        message = refusal_message(answer)
+        if message is not None and answer.status in refusals:
+            raise refusals[answer.status](message)
+        raise unexpected(url, path, answer, step=step)
+    if not answer.body.strip():
+        return None
+    try:
+        return read_json(answer.body)
+    except ValueError:
+        raise unexpected(url, path, answer, step=step) from None
 
 
 def unexpected(url: ServerUrl, path: str, answer: Answer, *, step: str) -> NekoError:

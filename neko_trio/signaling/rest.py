@@ -5,16 +5,18 @@ from __future__ import annotations
 import json as json_module
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
+from neko_trio._ports.rest import NO_REFUSALS, Refusals
 from neko_trio.errors import InvalidInput, LoginRefused, NekoError, NotNeko, ServerUnreachable
-from neko_trio.signaling.answers import Answer, read_json, refusal_message, unexpected
+from neko_trio.signaling.answers import Answer, read_answer, refusal_message, unexpected
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.dial import connect_failure, tls_context
 from neko_trio.signaling.url import ServerUrl
@@ -48,9 +50,12 @@ class _LoginAnswer(msgspec.Struct):
 class Rest:
     """Calls to one server with one credential; made by :func:`open_rest`, whose block keeps the connections."""
 
-    def __init__(self, url: ServerUrl, client: httpx2.AsyncClient, credential: Credential | None) -> None:
+    def __init__(
+        self, url: ServerUrl, credential: Credential | None, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
         self._url = url
-        self._client = client
+        self._ssl_context = ssl_context
+        self._client: httpx2.AsyncClient | None = None
         self._headers = [] if credential is None else credential.headers()
 
     async def request(
@@ -70,6 +75,7 @@ class Rest:
         :class:`ServerUnreachable`, and :class:`NotNeko` for what is no HTTP or has more than ``max_body`` bytes. No
         time limit but the caller's; cancelling closes the connection, and what the server did is not known then.
         """
+        client = await self._ready_client()
         import httpx2
 
         headers = [*self._headers, ("Accept", "application/json, */*"), ("Accept-Encoding", "identity")]
@@ -85,7 +91,7 @@ class Rest:
                 dialled.append(info["return_value"])
 
         try:
-            async with self._client.stream(
+            async with client.stream(
                 method, self._url.http_url(path), headers=headers, content=content, extensions={"trace": trace}
             ) as response:
                 body = bytearray()
@@ -112,21 +118,28 @@ class Rest:
                 stream.get_extra_info("socket").close()
             raise
 
-    async def call(self, method: str, path: str, *, json: object = None, step: str = "rest") -> Any:
+    async def call(
+        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> Any:
         """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
 
-        401 :class:`LoginRefused`, 403 :class:`NotAllowed`, other refusals :class:`ProtocolViolation`, all with the
-        server's message; :class:`NotNeko` for what is no Neko.
+        ``refusals`` says so for this call; otherwise 401 is :class:`LoginRefused`, 403 :class:`NotAllowed`, and any
+        other refusal :class:`ProtocolViolation`, all with the server's message; :class:`NotNeko` for what is no Neko.
         """
         answer = await self.request(method, path, json=json, step=step)
-        if not 200 <= answer.status < 300:
-            raise unexpected(self._url, path, answer, step=step)
-        if not answer.body.strip():
-            return None
-        try:
-            return read_json(answer.body)
-        except ValueError:
-            raise unexpected(self._url, path, answer, step=step) from None
+        return read_answer(self._url, path, answer, step=step, refusals=refusals)
+
+    async def _ready_client(self) -> httpx2.AsyncClient:
+        if "httpx2" not in sys.modules:
+            await trio.to_thread.run_sync(_import_client)  # a tenth of a second
+        if self._client is None:
+            self._client = _new_client(self._url, self._ssl_context)
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent; cancelled, they are closed all the same."""
+        if self._client is not None:
+            await self._client.aclose()
 
     def _broken(self, path: str, reason: str, step: str) -> NekoError:
         where = f"{self._url}{path}"
@@ -148,13 +161,21 @@ async def open_rest(
     url: ServerUrl, credential: Credential | None, *, ssl_context: ssl.SSLContext | None = None
 ) -> AsyncIterator[Rest]:
     """A :class:`Rest` for the length of the block. Environment proxies are ignored; nothing is sent yet."""
+    async with aclosing(Rest(url, credential, ssl_context=ssl_context)) as rest:
+        yield rest
+
+
+def _import_client() -> None:
+    import httpx2  # noqa: F401 - for the trio thread to find it loaded
+
+
+def _new_client(url: ServerUrl, ssl_context: ssl.SSLContext | None) -> httpx2.AsyncClient:
     import httpx2
 
     _keep_secrets_out_of_logs()
     # For http a bare context, which is never used: the default one would read all certificates of the system.
     verify = tls_context(url, ssl_context) or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    async with httpx2.AsyncClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False) as client:
-        yield Rest(url, client, credential)
+    return httpx2.AsyncClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
 
 
 async def login(url: ServerUrl, username: str, password: str, *, ssl_context: ssl.SSLContext | None = None) -> Login:

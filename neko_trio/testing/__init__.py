@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neko_trio.testing._lossy_weather import DirectionCounts, NetworkConditions
     from neko_trio.testing._moving import MovingDesktop
     from neko_trio.testing._scripted import ScriptedServer, open_scripted_session
+    from neko_trio.testing._scripted_rest import RestRefusal, ScriptedRest
     from neko_trio.testing._server import TestServer, external_server, open_test_server
     from neko_trio.testing._sweep import cancel_at_every_step
 
@@ -30,6 +31,8 @@ __all__ = [
     "MovingDesktop",
     "NetworkConditions",
     "NetworkCounts",
+    "RestRefusal",
+    "ScriptedRest",
     "ScriptedServer",
     "TestServer",
     "cancel_at_every_step",
@@ -47,6 +50,8 @@ _HOMES = {
     "MovingDesktop": "_moving",
     "NetworkConditions": "_lossy_weather",
     "NetworkCounts": "_lossy",
+    "RestRefusal": "_scripted_rest",
+    "ScriptedRest": "_scripted_rest",
     "ScriptedServer": "_scripted",
     "TestServer": "_server",
     "cancel_at_every_step": "_sweep",

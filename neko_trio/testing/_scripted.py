@@ -18,6 +18,7 @@ from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.web_socket import SocketEnded
 from neko_trio.testing._fake_peer import FakeMedia
 from neko_trio.testing._fake_video import FakeVideo
+from neko_trio.testing._scripted_rest import ScriptedRest
 
 R = TypeVar("R", bound=requests.ClientRequest)
 
@@ -118,6 +119,9 @@ class ScriptedServer:
         """Offers sent that no answer came for."""
         self.delays: dict[str, float] = {}
         """Seconds for ``login``, ``dial``, ``logout``."""
+        self.rest = ScriptedRest()
+        """Answers the REST calls."""
+        self.rest.on["POST", "/api/room/control/take"] = lambda _json: self.give_host(SESSION_ID)
         self._socket: ScriptedSocket | None = None
         self.on: dict[str, Callable[[requests.ClientRequest], None]] = {
             "signal/request": self._offer,
@@ -231,15 +235,15 @@ class ScriptedServer:
             self.unanswered = 0
             await trio.sleep(self.delays.get("logout", 0))
 
-        async def take_control(_credential: Credential) -> None:
-            await trio.lowlevel.checkpoint()
-            self.give_host(SESSION_ID)
+        @asynccontextmanager
+        async def open_rest(_credential: Credential) -> AsyncIterator[ScriptedRest]:
+            yield self.rest
 
         return Wiring(
             login=None if token else login,
             credential=credential if token else None,
             logout=logout,
-            take_control=take_control,
+            open_rest=open_rest,
             dial=lambda _credential: self._dial(),
             media=media,
             clock=trio.current_time,

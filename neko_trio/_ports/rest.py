@@ -1,0 +1,114 @@
+"""The REST port: calls with the session's credential, for as long as the session lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from neko_trio.errors import NekoError
+
+if TYPE_CHECKING:
+    from neko_trio.signaling.answers import Answer
+
+Refusals = Mapping[int, Callable[[str], NekoError]]
+"""What a status means for one call: the error made of the server's own message."""
+NO_REFUSALS: Refusals = MappingProxyType({})
+
+
+class RestCalls(Protocol):
+    """Calls to one server with one credential: ``signaling.rest.Rest``, or a scripted one."""
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+    ) -> Answer:
+        """Any answer, whatever its status, with its whole body."""
+        ...
+
+    async def call(
+        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> Any:
+        """The decoded JSON of a successful answer, ``None`` for one without body."""
+        ...
+
+
+class RestPort:
+    """The session's REST calls. Trio thread only; any number at once.
+
+    The session plugs in its server once it has a credential. A call that is under way when the session ends is
+    cancelled, and raises what the session's end means; whether the server has done it is then not known.
+    """
+
+    def __init__(self) -> None:
+        self._server: RestCalls | None = None
+        self._failure: Callable[[], NekoError] | None = None
+        self._scopes: set[trio.CancelScope] = set()
+
+    def plug(self, server: RestCalls) -> None:
+        """Call this one from now on."""
+        self._server = server
+
+    def fail(self, failure: Callable[[], NekoError]) -> None:
+        """End every call, now and later, with a fresh ``failure()``. The first failure stays."""
+        if self._failure is None:
+            self._failure = failure
+            for scope in self._scopes:
+                scope.cancel(reason="the session has ended")
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+    ) -> Answer:
+        """Any answer, whatever its status, with its whole body. ``path`` begins with ``/api/`` and has no secrets.
+
+        Raises ``ServerUnreachable``, ``NotNeko``, and ``SessionLost`` or ``SessionClosed`` when the session ends first.
+        No time limit but the caller's; cancelled, what the server did is not known.
+        """
+        with self._under_way() as server:
+            return await server.request(method, path, json=json, content=content, content_type=content_type, step=step)
+        raise self._end()
+
+    async def call(
+        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> Any:
+        """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
+
+        ``refusals`` says so for this call; otherwise 401 is ``LoginRefused``, 403 ``NotAllowed``, and any other refusal
+        ``ProtocolViolation``, all with the server's message. Raises what :meth:`request` does, too.
+        """
+        with self._under_way() as server:
+            return await server.call(method, path, json=json, step=step, refusals=refusals)
+        raise self._end()
+
+    @contextmanager
+    def _under_way(self) -> Iterator[RestCalls]:
+        """Its body is cancelled, and left by nothing, when the session ends meanwhile."""
+        if self._failure is not None:
+            raise self._failure()
+        assert self._server is not None, "a session has its server before the caller has the session"
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                yield self._server
+            finally:
+                self._scopes.discard(scope)
+
+    def _end(self) -> NekoError:
+        assert self._failure is not None, "nothing else ends a call without an outcome"
+        return self._failure()
