@@ -7,8 +7,8 @@
 One row for each way of looking: ``live`` (every new frame is taken), ``every`` (a buffer of every frame),
 ``live 1 fps`` (``max_rate=1``), ``demand 1 fps`` (``video="on_demand"``, a frame a second), ``nobody`` (live, nobody
 looks), and unmodified aiortc. ``core`` is CPU seconds of this process per second; the server has its own. ``decode`` is
-what the frames that were decoded meanwhile take in a tight loop of PyAV, in the same process right after, and
-``on top`` the difference. ``paced`` is what PyAV alone takes for them when they come one by one, as they did: the
+what PyAV alone takes for the frames that were decoded meanwhile, one by one at the pace at which they came, in the same
+process right after, and ``on top`` the difference. ``tight`` is the same in a tight loop: at a frame's pace the
 processor's caches are cold each time, which no client can help. ``--profile`` runs the asyncio thread under cProfile,
 which makes it slower: read the shares only.
 """
@@ -160,9 +160,9 @@ async def measure(way: str, server: dict[str, str], seconds: float, profile: boo
     assert earlier is not None
     assert later is not None
     decoded = later.frames_decoded - earlier.frames_decoded
-    decode = decode_alone(later.codec, frames) * decoded
+    tight = decode_alone(later.codec, frames) * decoded
     some = frames[: int(PACED_SECONDS * decoded / took)]
-    paced = decode_alone(later.codec, some, took / max(decoded, 1)) * decoded if len(some) > 1 else 0.0
+    decode = decode_alone(later.codec, some, took / max(decoded, 1)) * decoded if len(some) > 1 else 0.0
     return {
         "way": way,
         "codec": later.codec,
@@ -172,7 +172,7 @@ async def measure(way: str, server: dict[str, str], seconds: float, profile: boo
         "megabits_per_second": round((later.bytes_received - earlier.bytes_received) * 8e-6 / took, 3),
         "core": round(cpu / took, 4),
         "decode_core": round(decode / took, 4),
-        "paced_core": round(paced / took, 4),
+        "tight_core": round(tight / took, 4),
         "on_top_core": round((cpu - decode) / took, 4),
         "threads": {
             kind: round((spent - before_threads.get(kind, 0.0)) / took, 4)
