@@ -33,7 +33,7 @@ from time import perf_counter
 from typing import Any
 
 import trio
-from connect import summary
+from figures import summary
 from moving_server import open_moving_server
 
 import neko_trio

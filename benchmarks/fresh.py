@@ -15,8 +15,6 @@ exit code 1; as *early* when the program, on a machine that is busy, had not got
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import subprocess
 import sys
@@ -30,6 +28,7 @@ from typing import Any
 
 import trio
 from colour_window import BOX, PALETTE
+from figures import add_json_option, report, summary
 
 import neko_trio
 from neko_trio import Frame, Session
@@ -39,22 +38,6 @@ PATIENCE = 10.0
 """Seconds in which a picture must come."""
 SURVEY = 3.0
 """Seconds after a pong in which the new colour must come."""
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that ``share`` of all do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile, maximum."""
-    return {
-        "median": percentile(values, 0.5),
-        "p95": percentile(values, 0.95),
-        "p99": percentile(values, 0.99),
-        "max": max(values),
-    }
 
 
 @contextmanager
@@ -199,7 +182,7 @@ async def measure(arguments: argparse.Namespace, painted: list[float]) -> dict[s
     return results
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="base URL of the server")
     parser.add_argument("--password", default="neko")
@@ -210,17 +193,18 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=0.0, metavar="MS", help="between two presses")
     parser.add_argument("--survey", action="store_true", help="look at every frame after the pong, live")
     parser.add_argument("--steal", action="store_true", help="take the host role from whoever has it (admins)")
-    parser.add_argument("--json", metavar="FILE", help="write the result there instead of to standard output")
+    add_json_option(parser, default="-")
     arguments = parser.parse_args()
     with colour_window(arguments.display) as painted:
         results = trio.run(measure, arguments, painted)
-    text = json.dumps(results, indent=2)
-    if arguments.json:
-        Path(arguments.json).write_text(text + "\n")
-    else:
-        print(text)
-    sys.exit(any(result.get("wrong") or result.get("never") for result in results.values()))
+    failures = [
+        f"{video}: {name} {result[name]}"
+        for video, result in results.items()
+        for name in ("wrong", "never")
+        if result.get(name)
+    ]
+    return report(results, arguments.json, failures=failures)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

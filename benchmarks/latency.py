@@ -27,7 +27,7 @@ from typing import Any
 
 import aioice
 import trio
-from connect import summary
+from figures import summary
 from plain_aiortc import connect_once as connect_plainly
 
 import neko_trio

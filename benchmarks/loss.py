@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import trio
-from connect import percentile
+from figures import percentile
 from moving_server import open_moving_server
 from plain_aiortc import Detour
 from plain_aiortc import connect_once as connect_plainly

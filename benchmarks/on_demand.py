@@ -13,40 +13,22 @@ beside a live session that is not read, and one of which every frame is.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import platform
+import sys
 import time
-from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import trio
+from figures import add_json_option, environment, report, summary
+from servers import add_server_options, named_or_simulated
 
 import neko_trio
 from neko_trio import Session
-from neko_trio.simulator import open_simulator_process
 
 PATIENCE = 10.0
 """Seconds in which a picture must come."""
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The value that ``share`` of all do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile, maximum."""
-    return {
-        "median": percentile(values, 0.5),
-        "p95": percentile(values, 0.95),
-        "p99": percentile(values, 0.99),
-        "max": max(values),
-    }
 
 
 async def pictures(session: Session, count: int, pause: float) -> list[float]:
@@ -97,14 +79,10 @@ async def cores(session: Session, seconds: float, work: str) -> float:
 
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    async with AsyncExitStack() as stack:
-        if arguments.url is None:
-            server = await stack.enter_async_context(open_simulator_process(codec=arguments.codec))
-            url, username, password = server.url, server.username, server.password
-        else:
-            url, username, password = arguments.url, arguments.username, arguments.password
-        connect = partial(neko_trio.open_session, url, username=username, password=password)
-        result: dict[str, Any] = {"url": url, "machine": f"{platform.machine()}, {os.cpu_count()} CPUs"}
+    async with named_or_simulated(arguments, codec=arguments.codec) as server:
+        connect = partial(neko_trio.open_session, **server)
+        machine = f"{platform.machine()}, {os.cpu_count()} CPUs"
+        result: dict[str, Any] = {"url": server["url"], "machine": machine, **environment()}
         async with connect(video="on_demand", linger=arguments.linger / 1000) as session:
             result["picture ms"] = summary(await pictures(session, arguments.count, arguments.pause / 1000))
             result["count"] = arguments.count
@@ -127,24 +105,18 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         return result
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", nargs="?", help="base URL of a server; without, a simulator is started")
-    parser.add_argument("--username", default="bench")
-    parser.add_argument("--password", default="neko")
+    add_server_options(parser)
     parser.add_argument("--codec", default="vp8", help="of the simulator")
     parser.add_argument("-n", "--count", type=int, default=100)
     parser.add_argument("--linger", type=float, default=50, metavar="MS")
     parser.add_argument("--pause", type=float, default=300, metavar="MS", help="between two pictures")
     parser.add_argument("--cpu", type=float, default=0, metavar="SECONDS", help="measure the CPU for that long")
-    parser.add_argument("--json", metavar="FILE", help="write the result there instead of to standard output")
+    add_json_option(parser, default="-")
     arguments = parser.parse_args()
-    text = json.dumps(trio.run(measure, arguments), indent=2)
-    if arguments.json:
-        Path(arguments.json).write_text(text + "\n")
-    else:
-        print(text)
+    return report(trio.run(measure, arguments), arguments.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from connect import percentile, summary
+from figures import percentile, summary
 
 import neko_trio
 from neko_trio._wiring import AiortcMedia

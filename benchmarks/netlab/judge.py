@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from connect import percentile, summary
+from figures import percentile, rounded
 
 from neko_trio._timeline import MARKS
 from netlab.row import Row
@@ -39,10 +39,6 @@ class Taken:
             **{mark: rounded(values) for mark, values in marks.items() if values},
             **({"steps": steps(self)} if self.runs else {}),
         }
-
-
-def rounded(values: list[float]) -> dict[str, float]:
-    return {key: round(value, 2) for key, value in summary(values).items()}
 
 
 def judged(row: Row, taken: dict[str, Taken], counters: dict[str, int], trip: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from neko_trio.testing import MovingDesktop
 pytest.importorskip("websockets", reason="the benchmarks' rival needs the extra bench")
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-OURS = ("loss", "scale", "memory", "closing", "connect", "moving_server", "plain_aiortc")
+OURS = ("loss", "scale", "memory", "closing", "figures", "servers", "moving_server", "plain_aiortc")
 
 
 @pytest.fixture

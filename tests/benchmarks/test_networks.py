@@ -33,7 +33,7 @@ def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("netlab", "connect", "networks"):
+        if name.partition(".")[0] in ("netlab", "figures", "networks"):
             del sys.modules[name]
 
 
