@@ -17,21 +17,18 @@ threads.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from importlib.metadata import version
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import numpy as np
 import trio
+from figures import add_json_option, environment, report, summary
 from numpy.typing import NDArray
+from servers import add_server_options, login_at, run_server, say_and_serve, started
 
 import neko_trio
 from neko_trio.media.audio.decoder import AudioDecoder, AudioFormat, Samples
@@ -113,14 +110,13 @@ async def watch(session: neko_trio.Session) -> None:
             pass
 
 
-async def measure(way: str, server: dict[str, str], seconds: float) -> dict[str, Any]:
+async def measure(way: str, server: dict[str, Any], seconds: float) -> dict[str, Any]:
     """One row."""
     video, listens = WAYS[way]
-    options: dict[str, Any] = {"username": server["username"], "password": server["password"]}
     late: list[float] = []
     first: list[float] = []
     async with (
-        neko_trio.open_session(server["url"], video=video, audio=video == "off" or listens, **options) as session,
+        neko_trio.open_session(**server, video=video, audio=video == "off" or listens) as session,
         trio.open_nursery() as nursery,
     ):
         if video == "live":
@@ -153,50 +149,24 @@ async def measure(way: str, server: dict[str, str], seconds: float) -> dict[str,
     return row
 
 
-def summary(values: list[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile, maximum."""
-    ordered = sorted(values)
-    at = {"median": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-    return {name: ordered[max(0, math.ceil(share * len(ordered)) - 1)] for name, share in at.items()}
-
-
 @asynccontextmanager
-async def opened_server(arguments: argparse.Namespace) -> AsyncIterator[dict[str, str]]:
-    """Where to connect to: the server named, or a simulator in a process of its own."""
+async def opened_server(arguments: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
+    """Where to connect to: the server named, or a simulator that sounds."""
     if arguments.url is not None:
-        yield {"url": arguments.url, "username": arguments.username, "password": arguments.password}
+        yield login_at(arguments)
         return
-    async with trio.open_nursery() as nursery:
-        command = [sys.executable, __file__, "--serve"]
-        process = await nursery.start(lambda task_status: _run(command, task_status))
-        assert process.stdout is not None
-        line = b""
-        while not line.endswith(b"\n"):
-            part = await process.stdout.receive_some()
-            if not part:
-                raise RuntimeError("the simulator ended before it was ready")
-            line += part
-        try:
-            yield json.loads(line)
-        finally:
-            nursery.cancel_scope.cancel()
-
-
-async def _run(command: list[str], task_status: trio.TaskStatus[trio.Process]) -> None:
-    await trio.run_process(command, stdin=b"", stdout=subprocess.PIPE, check=False, task_status=task_status)
+    async with started(__file__, "--serve") as server:
+        yield server.said
 
 
 async def serve() -> None:
-    """The simulator; prints where it is."""
     async with open_simulator(desktop=Chord()) as simulator:
-        print(json.dumps({key: getattr(simulator, key) for key in ("url", "username", "password")}), flush=True)
-        await trio.sleep_forever()
+        await say_and_serve(login_at(simulator))
 
 
 async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     rows, failures = [], []
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(opened_server(arguments))
+    async with opened_server(arguments) as server:
         for way in WAYS:
             try:
                 rows.append(await measure(way, server, arguments.seconds))
@@ -217,11 +187,7 @@ async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
         "url": server["url"],
         "rows": rows,
         "failures": failures,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "av", "numpy")},
-        },
-        "processors": os.cpu_count(),
+        **environment(),
     }
 
 
@@ -238,35 +204,21 @@ def table(result: dict[str, Any]) -> str:
                 f"{late['median']:10.2f}{late['p95']:7.2f}{late['p99']:8.2f}{row['first_block_ms'] or math.nan:10.1f}"
             )
         lines.append(text)
-    lines += [f"failed: {failure}" for failure in result["failures"]]
     lines.append(", ".join(f"{name} {number}" for name, number in result["versions"].items()))
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("url", nargs="?", help="a Neko v3 server; without it a simulator is started")
-    parser.add_argument("--username", default="benchmark")
-    parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    add_server_options(parser)
     parser.add_argument("--seconds", type=float, default=20, help="that each row is measured")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_json_option(parser)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        try:
-            trio.run(serve)
-        except KeyboardInterrupt:
-            return 130
-        return 0
+        return run_server(serve)
     result = trio.run(measure_all, arguments)
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    else:
-        print(table(result))
-        if arguments.json:
-            with open(arguments.json, "w", encoding="utf-8") as file:
-                json.dump(result, file, indent=2)
-    return 1 if result["failures"] else 0
+    return report(result, arguments.json, table=table(result), failures=result["failures"])
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -33,8 +32,9 @@ from time import perf_counter
 from typing import Any
 
 import trio
-from figures import summary
-from moving_server import open_moving_server
+from figures import add_json_option, environment, report, rounded
+from moving_server import add_picture_options, named_or_moving
+from servers import add_server_options
 
 import neko_trio
 from neko_trio._wiring import AiortcMedia
@@ -153,14 +153,7 @@ async def close_once(
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
-        if arguments.url is None:
-            size = arguments.width, arguments.height
-            moving = await stack.enter_async_context(
-                open_moving_server(size, rate=arguments.rate, codec=arguments.codec, pre_encoded=True)
-            )
-            server = {"url": moving.url, "username": moving.username, "password": moving.password}
-        else:
-            server = {"url": arguments.url, "username": arguments.username, "password": arguments.password}
+        server, _desktop = await stack.enter_async_context(named_or_moving(arguments, pre_encoded=True))
         lease = await stack.enter_async_context(bridge.open_lease())  # the loop outlives the sessions
         late = Lateness()
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -180,15 +173,12 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 "case": case,
                 "closes": len(runs),
                 "failures": failures,
-                "milliseconds": {
-                    key: {name: round(value, 2) for name, value in summary([run[key] for run in runs]).items()}
-                    for key in (runs[0] if runs else ())
-                },
+                "milliseconds": {key: rounded([run[key] for run in runs]) for key in (runs[0] if runs else ())},
             }
             rows.append(row)
             print(line(row), file=sys.stderr, flush=True)
         nursery.cancel_scope.cancel()
-    return {"rows": rows, "failures": judge(rows, arguments), "versions": {"python": sys.version.split()[0]}}
+    return {"rows": rows, "failures": judge(rows, arguments), **environment()}
 
 
 def judge(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> list[str]:
@@ -222,24 +212,12 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--watch", type=float, default=1.0, help="seconds before each close")
     parser.add_argument("--round-trip", type=float, default=20.0, metavar="MS", help="of the case lossy")
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=720)
-    parser.add_argument("--rate", type=int, default=25)
-    parser.add_argument("--codec", default="vp8")
-    parser.add_argument("--url", help="a Neko v3 server instead of the simulator")
-    parser.add_argument("--username", default="benchmark")
-    parser.add_argument("--password", default="neko")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_picture_options(parser)
+    add_server_options(parser, "--url")
+    add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure, arguments)
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    elif arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-    for failure in result["failures"]:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if result["failures"] else 0
+    return report(result, arguments.json, failures=result["failures"])
 
 
 if __name__ == "__main__":

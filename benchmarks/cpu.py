@@ -18,32 +18,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
-import json
-import os
-import platform
 import pstats
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import av
 import trio
+from figures import add_json_option, environment, report
 from plain_aiortc import connect_once as connect_plainly
+from servers import add_server_options, add_shape_options, named_or_simulated, shapes
 
 import neko_trio
 from neko_trio import Session
 from neko_trio.media.decoder import Decoder, open_decoder
 from neko_trio.media.depayload import video_format
 from neko_trio.media.picture_group import NumberedFrame
-from neko_trio.simulator import open_simulator_process
 
 GOALS = {"live": 0.02, "demand 1 fps": 0.02}
 """Cores at 720p: ``live`` on top of decoding, ``demand`` in all."""
-SHAPES = {"720p25": ((1280, 720), 25), "1080p30": ((1920, 1080), 30)}
 WARM_UP = 2.0
 """Seconds before the measuring begins."""
 PACED_SECONDS = 8.0
@@ -134,13 +130,11 @@ WAYS: dict[str, tuple[str, Callable[[Session], Any]]] = {
 }
 
 
-async def measure(way: str, server: dict[str, str], seconds: float, profile: bool) -> dict[str, Any]:
+async def measure(way: str, server: dict[str, Any], seconds: float, profile: bool) -> dict[str, Any]:
     """One row."""
     video, look = WAYS[way]
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(
-            neko_trio.open_session(server["url"], username=server["username"], password=server["password"], video=video)
-        )
+        session = await stack.enter_async_context(neko_trio.open_session(**server, video=video))
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(look, session)
         await trio.sleep(WARM_UP)
@@ -201,7 +195,7 @@ async def profiled(session: Session) -> AsyncIterator[None]:
         pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(28)
 
 
-async def measure_rival(server: dict[str, str], seconds: float) -> dict[str, Any]:
+async def measure_rival(server: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Unmodified aiortc: every frame is decoded and taken."""
     figures: dict[str, float] = {}
 
@@ -221,9 +215,7 @@ async def measure_rival(server: dict[str, str], seconds: float) -> dict[str, Any
         figures["cpu"] = time.process_time() - cpu
 
     def run() -> None:
-        asyncio.run(
-            connect_plainly(server["url"], server["username"], server["password"], patience=seconds + 30, watch=watch)
-        )
+        asyncio.run(connect_plainly(**server, patience=seconds + 30, watch=watch))
 
     await trio.to_thread.run_sync(run)
     return {
@@ -235,17 +227,9 @@ async def measure_rival(server: dict[str, str], seconds: float) -> dict[str, Any
 
 async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    for shape in ["server"] if arguments.url else arguments.shapes:
+    for shape, options in shapes(arguments).items():
         rows: list[dict[str, Any]] = []
-        async with AsyncExitStack() as stack:
-            if arguments.url:
-                server = {key: getattr(arguments, key) for key in ("url", "username", "password")}
-            else:
-                size, rate = SHAPES[shape]
-                simulator = await stack.enter_async_context(
-                    open_simulator_process(size=size, rate=rate, codec=arguments.codec, pre_encoded=True)
-                )
-                server = {key: getattr(simulator, key) for key in ("url", "username", "password")}
+        async with named_or_simulated(arguments, **options) as server:
             for way in arguments.ways:
                 rows.append(await measure(way, server, arguments.seconds, arguments.profile))
                 print(line(shape, rows[-1]), file=sys.stderr)
@@ -258,11 +242,7 @@ async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": arguments.seconds,
         "rows": results,
         "missed": missed(results),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "aioice", "av")},
-        },
-        "processors": os.cpu_count(),
+        **environment(),
     }
 
 
@@ -283,26 +263,16 @@ def line(shape: str, row: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("url", nargs="?", help="a Neko v3 server; without it a simulator is started for each shape")
-    parser.add_argument("--username", default="benchmark")
-    parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    add_server_options(parser, instead="a simulator is started for each shape")
     parser.add_argument("--seconds", type=float, default=20, help="measured for each row")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), help="of the simulator")
-    parser.add_argument("--codec", choices=("vp8", "h264"), default="vp8", help="of the simulator")
+    add_shape_options(parser)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--rival", action="store_true", help="unmodified aiortc as well")
     parser.add_argument("--profile", action="store_true", help="profile the asyncio thread; figures are too high then")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure_all, arguments)
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    elif arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-    for words in result["missed"]:
-        print(f"missed: {words}", file=sys.stderr)
-    return 1 if result["missed"] and not arguments.profile else 0
+    return report(result, arguments.json, failures=() if arguments.profile else result["missed"])
 
 
 if __name__ == "__main__":

@@ -14,31 +14,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from importlib.metadata import version
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
 import aioice
 import trio
-from figures import summary
+from figures import add_json_option, environment, report, rounded
 from plain_aiortc import connect_once as connect_plainly
+from servers import add_server_options, add_shape_options, named_or_simulated, shapes
 
 import neko_trio
 from neko_trio import Session
 from neko_trio.media.media_path import MediaPath
 from neko_trio.media.video_statistics import VideoStatistics
-from neko_trio.simulator import open_simulator_process
 
 GOAL = 3.0
 """Milliseconds of overhead at the 95th percentile."""
-SHAPES = {"720p25": ((1280, 720), 25), "1080p30": ((1920, 1080), 30)}
 WARM_UP = 25
 """Frames that are not counted."""
 
@@ -103,14 +98,14 @@ def video_of(session: Session) -> VideoStatistics:
     return peer.video
 
 
-async def measure(server: dict[str, str], count: int) -> dict[str, Any]:
+async def measure(server: dict[str, Any], count: int) -> dict[str, Any]:
     """One session of ours."""
     totals: list[float] = []
     decodes: list[float] = []
     arrived: list[float] = []
     with our_arrivals() as arrivals:
         async with (
-            neko_trio.open_session(server["url"], username=server["username"], password=server["password"]) as session,
+            neko_trio.open_session(**server) as session,
             session.screen.frames() as frames,
         ):
             decoded, seconds = 0, 0.0
@@ -133,13 +128,13 @@ async def measure(server: dict[str, str], count: int) -> dict[str, Any]:
         "size": size,
         "frames": len(totals),
         "interval": round((arrived[-1] - arrived[0]) / (len(arrived) - 1) * 1000, 2),
-        "total": rounded(totals),
-        "decode": rounded(decodes),
-        "overhead": rounded([total - decode for total, decode in zip(totals, decodes, strict=True)]),
+        "total": rounded(totals, 3),
+        "decode": rounded(decodes, 3),
+        "overhead": rounded([total - decode for total, decode in zip(totals, decodes, strict=True)], 3),
     }
 
 
-async def measure_rival(server: dict[str, str], count: int) -> dict[str, Any]:
+async def measure_rival(server: dict[str, Any], count: int) -> dict[str, Any]:
     """One connection of unmodified aiortc."""
     totals: list[float] = []
 
@@ -153,31 +148,17 @@ async def measure_rival(server: dict[str, str], count: int) -> dict[str, Any]:
                 totals.append((now - last) * 1000)
 
     def run() -> None:
-        asyncio.run(
-            connect_plainly(server["url"], server["username"], server["password"], patience=30 + count, watch=watch)
-        )
+        asyncio.run(connect_plainly(**server, patience=30 + count, watch=watch))
 
     with plain_arrivals() as arrivals:
         await trio.to_thread.run_sync(run)
-    return {"frames": len(totals), "total": rounded(totals)}
-
-
-def rounded(values: list[float]) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in summary(values).items()}
+    return {"frames": len(totals), "total": rounded(totals, 3)}
 
 
 async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     rows: dict[str, Any] = {}
-    for shape in ["server"] if arguments.url else arguments.shapes:
-        async with AsyncExitStack() as stack:
-            if arguments.url:
-                server = {key: getattr(arguments, key) for key in ("url", "username", "password")}
-            else:
-                size, rate = SHAPES[shape]
-                simulator = await stack.enter_async_context(
-                    open_simulator_process(size=size, rate=rate, codec=arguments.codec, pre_encoded=True)
-                )
-                server = {key: getattr(simulator, key) for key in ("url", "username", "password")}
+    for shape, options in shapes(arguments).items():
+        async with named_or_simulated(arguments, **options) as server:
             rows[shape] = {"ours": await measure(server, arguments.count)}
             if arguments.rival:
                 rows[shape]["plain_aiortc"] = await measure_rival(server, arguments.count)
@@ -189,11 +170,7 @@ async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
             for shape, row in rows.items()
             if row["ours"]["overhead"]["p95"] > GOAL
         ],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "aioice", "av")},
-        },
-        "processors": os.cpu_count(),
+        **environment(),
     }
 
 
@@ -210,29 +187,19 @@ def table(result: dict[str, Any]) -> str:
             lines.append(f"{shape + ' plain aiortc total':<34}" + "".join(f"{value:9.2f}" for value in figures))
         width, height = ours["size"]
         lines.append(f"  {ours['frames']} frames {width}x{height} {ours['codec']}, one every {ours['interval']} ms")
-    return "\n".join([*lines, *(f"missed: {words}" for words in result["missed"])])
+    return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("url", nargs="?", help="a Neko v3 server; without it a simulator is started for each shape")
-    parser.add_argument("--username", default="benchmark")
-    parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    add_server_options(parser, instead="a simulator is started for each shape")
     parser.add_argument("-n", "--count", type=int, default=500, help="frames, besides those that warm up")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), help="of the simulator")
-    parser.add_argument("--codec", choices=("vp8", "h264"), default="vp8", help="of the simulator")
+    add_shape_options(parser)
     parser.add_argument("--rival", action="store_true", help="unmodified aiortc as well")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure_all, arguments)
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    else:
-        print(table(result))
-        if arguments.json:
-            with open(arguments.json, "w", encoding="utf-8") as file:
-                json.dump(result, file, indent=2)
-    return 1 if result["missed"] else 0
+    return report(result, arguments.json, table=table(result), failures=result["missed"])
 
 
 if __name__ == "__main__":

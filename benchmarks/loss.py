@@ -18,24 +18,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import platform
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib.metadata import version
 from itertools import pairwise, zip_longest
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import trio
-from figures import percentile
-from moving_server import open_moving_server
+from figures import add_json_option, environment, report, rounded
+from moving_server import add_picture_options, named_or_moving
 from plain_aiortc import Detour
 from plain_aiortc import connect_once as connect_plainly
+from servers import add_server_options
 
 import neko_trio
 from neko_trio.media.bridge import open_lease
@@ -96,12 +94,7 @@ class Seen:
             "freezes": len(freezes),
             "freeze_ms": sorted(freezes, reverse=True)[:20],
             "server_gaps_ms": sorted(server_gaps, reverse=True)[:20],
-            "gap_ms": {
-                name: round(percentile(gaps, share) * 1000, 1)
-                for name, share in (("median", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
-            }
-            if gaps
-            else None,
+            "gap_ms": rounded(gaps, 1, scale=1000) if gaps else None,
             "wrong_pictures": len(self.wrong),
             "first_wrong": self.wrong[:5],
             "least_dB": round(min(self.whole), 1) if self.whole else None,
@@ -215,17 +208,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ways.append(("plain aiortc", watch_rival))
     for loss in arguments.loss:
         for name, watch in ways:
-            async with AsyncExitStack() as stack:
-                desktop = None
-                if arguments.url is None:
-                    opened = open_moving_server(
-                        (arguments.width, arguments.height), rate=arguments.rate, codec=arguments.codec
-                    )
-                    moving = await stack.enter_async_context(opened)
-                    server = {"url": moving.url, "username": moving.username, "password": moving.password}
-                    desktop = moving.desktop
-                else:
-                    server = {"url": arguments.url, "username": arguments.username, "password": arguments.password}
+            async with named_or_moving(arguments) as (server, desktop):
                 figures = await watch(server, desktop, loss / 100, arguments)
             row = {"way": name, "loss_percent": loss, **figures}
             rows.append(row)
@@ -246,10 +229,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": [arguments.width, arguments.height],
         "rows": rows,
         "failures": failures,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("neko-trio", "aiortc", "aioice", "av")},
-        },
+        **environment(),
     }
 
 
@@ -268,25 +248,13 @@ def main() -> int:
     parser.add_argument("--round-trip", type=float, default=20.0, metavar="MS")
     parser.add_argument("--seconds", type=float, default=60.0, help="for each row")
     parser.add_argument("--seed", type=int, default=1, help="of the losses")
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=720)
-    parser.add_argument("--rate", type=int, default=25)
-    parser.add_argument("--codec", default="vp8")
-    parser.add_argument("--url", help="a Neko v3 server instead of the simulator")
-    parser.add_argument("--username", default="benchmark")
-    parser.add_argument("--password", default="neko")
+    add_picture_options(parser)
+    add_server_options(parser, "--url")
     parser.add_argument("--no-rival", dest="rival", action="store_false", help="without plain aiortc")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure, arguments)
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    elif arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-    for failure in result["failures"]:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if result["failures"] else 0
+    return report(result, arguments.json, failures=result["failures"])
 
 
 if __name__ == "__main__":

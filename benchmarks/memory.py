@@ -34,6 +34,7 @@ import trio
 from aiortc import RTCRtpReceiver
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtp import RtpPacket
+from figures import add_json_option, environment, report
 
 from neko_trio._ports.frames import EveryFrame, FrameSlot
 from neko_trio._timeline import Timeline
@@ -219,7 +220,7 @@ def main() -> int:
     parser.add_argument("--codecs", nargs="+", default=["VP8"])
     parser.add_argument("--looks", nargs="+", choices=LOOKS, default=list(LOOKS))
     parser.add_argument("--tracemalloc", action="store_true", help="say what has grown (slow, and grows by itself)")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_json_option(parser)
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
@@ -242,17 +243,10 @@ def main() -> int:
                 sep="\n    ",
                 file=sys.stderr,
             )
-    failures = [f"{row['codec']} {row['look']}: {row['growth_mib']:+} MiB" for row in rows]
-    failures = [text for text, row in zip(failures, rows, strict=True) if row["growth_mib"] > GROWTH_LIMIT]
-    result = {"rows": rows, "failures": failures}
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    elif arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-    for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    failures = [
+        f"{row['codec']} {row['look']}: {row['growth_mib']:+} MiB" for row in rows if row["growth_mib"] > GROWTH_LIMIT
+    ]
+    return report({"rows": rows, "failures": failures, **environment()}, arguments.json, failures=failures)
 
 
 if __name__ == "__main__":

@@ -6,59 +6,46 @@ python benchmarks/moving_server.py --width 1280 --height 720   # prints where it
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Any
 
-import trio
+from servers import login_at, run_server, say_and_serve, started
 
 from neko_trio.simulator import open_simulator
 from neko_trio.testing import MovingDesktop
 
 
-@dataclass(frozen=True)
-class MovingServer:
-    """Where it is and who may in."""
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """What it shows: :func:`size_of`, rate and codec."""
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--height", type=int, default=720)
+    parser.add_argument("--rate", type=int, default=25)
+    parser.add_argument("--codec", default="vp8")
 
-    url: str
-    username: str
-    password: str
-    pid: int
-    desktop: MovingDesktop
-    """A twin of what it shows."""
+
+def size_of(arguments: argparse.Namespace) -> tuple[int, int]:
+    return arguments.width, arguments.height
 
 
 @asynccontextmanager
-async def open_moving_server(
-    size: tuple[int, int], *, rate: int, codec: str, pre_encoded: bool = False
-) -> AsyncIterator[MovingServer]:
-    """Start it, and end it with the block."""
-    command = [sys.executable, __file__, "--width", str(size[0]), "--height", str(size[1])]
-    command += ["--rate", str(rate), "--codec", codec, *(["--pre-encoded"] if pre_encoded else [])]
-    async with trio.open_nursery() as nursery:
-        process = await nursery.start(lambda task_status: _run(command, task_status))
-        assert process.stdout is not None
-        line = b""
-        while not line.endswith(b"\n"):
-            part = await process.stdout.receive_some()
-            if not part:
-                raise RuntimeError("the server ended before it was ready")
-            line += part
-        try:
-            yield MovingServer(**json.loads(line), pid=process.pid, desktop=MovingDesktop(size))
-        finally:
-            nursery.cancel_scope.cancel()
-
-
-async def _run(command: list[str], task_status: trio.TaskStatus[trio.Process]) -> None:
-    await trio.run_process(command, stdin=b"", stdout=subprocess.PIPE, check=False, task_status=task_status)
+async def named_or_moving(
+    arguments: argparse.Namespace, *, pre_encoded: bool = False
+) -> AsyncIterator[tuple[dict[str, Any], MovingDesktop | None]]:
+    """The arguments of ``open_session``, and a twin of what is shown there; of a server named nobody knows that."""
+    if arguments.url is not None:
+        yield login_at(arguments), None
+        return
+    width, height = size_of(arguments)
+    options = ["--width", str(width), "--height", str(height), "--rate", str(arguments.rate)]
+    options += ["--codec", arguments.codec, *(["--pre-encoded"] if pre_encoded else [])]
+    async with started(__file__, *options) as server:
+        yield server.said, MovingDesktop((width, height))
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    size = arguments.width, arguments.height
+    size = size_of(arguments)
     opened = open_simulator(
         size=size,
         rate=arguments.rate,
@@ -67,22 +54,14 @@ async def serve(arguments: argparse.Namespace) -> None:
         pre_encoded=arguments.pre_encoded,
     )
     async with opened as simulator:
-        print(json.dumps({key: getattr(simulator, key) for key in ("url", "username", "password")}), flush=True)
-        await trio.sleep_forever()
+        await say_and_serve(login_at(simulator))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=720)
-    parser.add_argument("--rate", type=int, default=25)
-    parser.add_argument("--codec", default="vp8")
+    add_picture_options(parser)
     parser.add_argument("--pre-encoded", action="store_true", help="play every watcher the same two seconds")
-    try:
-        trio.run(serve, parser.parse_args())
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run_server(serve, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -17,17 +17,15 @@ and says so. The server is built from its source, https://github.com/m1k1o/neko:
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import signal
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import trio
+from figures import add_json_option, environment, report
 from netlab.lab import missing_programs, remove_leftovers
 from netlab.measure import measure
 from netlab.programs import LabError, leaves
@@ -63,11 +61,7 @@ async def all_rows(arguments: argparse.Namespace) -> dict[str, Any]:
         "ended_early": not complete,
         "take_control": not arguments.no_control,
         "freeze": arguments.freeze,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "aioice", "av", "anyio")},
-        },
-        "processors": os.cpu_count(),
+        **environment(),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S%z"),
     }
 
@@ -152,7 +146,7 @@ def main() -> int:
     parser.add_argument("--rival-patience", type=float, default=12.0, metavar="S", help="seconds until it hangs")
     parser.add_argument("--no-control", action="store_true", help="with IceOptions(take_control=False)")
     parser.add_argument("--freeze", action="store_true", help="clients call gc.freeze() after the warm-up")
-    parser.add_argument("--json", metavar="FILE", default="-", help="the figures (- is standard output, the default)")
+    add_json_option(parser, default="-")
     arguments = parser.parse_args()
     if arguments.list:
         for row in ROWS:
@@ -164,15 +158,10 @@ def main() -> int:
     if problem:
         parser.error(problem)
     result = trio.run(all_rows, arguments)
+    failures = [f"{name}: {problem}" for name, row in result["rows"].items() for problem in row.get("problems", ())]
     if result["ended_early"]:
-        say("ended early: everything that was started is ended and removed")
-    text = json.dumps(result, indent=2)
-    if arguments.json == "-":
-        print(text)
-    else:
-        Path(arguments.json).write_text(text + "\n", encoding="utf-8")
-    failed = result["ended_early"] or any(row.get("problems") for row in result["rows"].values())
-    return 1 if failed else 0
+        failures.append("ended early: everything that was started is ended and removed")
+    return report(result, arguments.json, failures=failures)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -34,13 +33,14 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import trio
-from figures import percentile, summary
+from figures import add_json_option, environment, percentile, report, rounded
+from moving_server import add_picture_options, size_of
+from servers import run_server, say_and_serve, started
 
 import neko_trio
 from neko_trio._wiring import AiortcMedia
@@ -134,9 +134,6 @@ async def run_worker(task: dict[str, Any]) -> dict[str, Any]:
         figures["packets_per_second"] = round((packets_received(sessions) - before) / task["seconds"])
         figures["pictures"] = len(latencies) + pictures
         over.set()
-    figures["latency_ms"] = (
-        {key: round(1000 * value, 2) for key, value in summary(latencies).items()} if latencies else {}
-    )
     figures["latencies"] = latencies
     figures["failures"] = failures
     figures["rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -214,27 +211,15 @@ async def serve(task: dict[str, Any]) -> None:
             )
             simulator = await stack.enter_async_context(opening)
             passwords[simulator.url] = simulator.password
-        print(json.dumps(passwords), flush=True)
-        await trio.sleep_forever()
+        await say_and_serve(passwords)
 
 
 @asynccontextmanager
 async def open_servers(arguments: argparse.Namespace) -> AsyncIterator[Servers]:
     task = {key: getattr(arguments, key) for key in ("rooms", "rate", "codec", "light")}
-    task["size"] = [arguments.width, arguments.height]
-    command = [sys.executable, __file__, "--serve", json.dumps(task)]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    async with process.stdout:
-        try:
-            passwords = await anext(_lines(process.stdout), None)
-            if passwords is None:
-                raise RuntimeError("the servers ended before they were ready")
-            yield Servers(process.pid, json.loads(passwords))
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+    task["size"] = size_of(arguments)
+    async with started(__file__, "--serve", json.dumps(task)) as servers:
+        yield Servers(servers.pid, servers.said)
 
 
 # -- the measuring
@@ -296,7 +281,7 @@ async def measure(
         "packets_per_second": sum(result["packets_per_second"] for result in results),
         "pictures_per_second": round(sum(result["pictures"] for result in results) / arguments.seconds, 1),
         "lag_ms": max(result["lag_ms"] for result in results),
-        "latency_ms": {key: round(1000 * value, 2) for key, value in summary(latencies).items()} if latencies else None,
+        "latency_ms": rounded(latencies, scale=1000) if latencies else None,
         "rss_mib": [result["rss_mib"] for result in results],
         "server_core_with_connecting": round(server_seconds / (time.perf_counter() - began), 3),
         "failures": [failure for result in results for failure in result["failures"]],
@@ -332,18 +317,14 @@ async def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "rows": rows,
         "failures": judge(rows),
-        "size": [arguments.width, arguments.height],
+        "size": size_of(arguments),
         "rate": arguments.rate,
         "codec": arguments.codec,
         "light": arguments.light,
         "rooms": arguments.rooms,
         "every": arguments.every,
         "seconds": arguments.seconds,
-        "processors": os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("neko-trio", "trio", "aiortc", "av")},
-        },
+        **environment(),
     }
 
 
@@ -389,29 +370,18 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two pictures of a session, on demand")
     parser.add_argument("--light", action="store_true", help="a desktop at rest instead of the page of text")
     parser.add_argument("--look", action="store_true", help="live: a reader for each session")
-    parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=720)
-    parser.add_argument("--rate", type=int, default=25)
-    parser.add_argument("--codec", default="vp8")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_picture_options(parser)
+    add_json_option(parser)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        trio.run(serve, json.loads(arguments.serve))
-        return 0
+        return run_server(serve, json.loads(arguments.serve))
     if arguments.worker:
         print(json.dumps(trio.run(run_worker, json.loads(arguments.worker))), flush=True)
         return 0
     result = trio.run(measure_all, arguments)
-    if arguments.json == "-":
-        print(json.dumps(result, indent=2))
-    elif arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2)
-    for failure in result["failures"]:
-        print(f"failed: {failure}", file=sys.stderr)
-    return 1 if result["failures"] else 0
+    return report(result, arguments.json, failures=result["failures"])
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import trio
+from figures import add_json_option, report
+from servers import add_server_options, login_at
 
 import neko_trio
 from neko_trio import Frame, Session
@@ -112,12 +114,10 @@ async def soak(arguments: argparse.Namespace) -> dict[str, Any]:
     studio = Studio()
     threads = [threading.Thread(target=studio.work, args=(seed,)) for seed in range(THREADS)]
     async with AsyncExitStack() as stack:
-        if arguments.url:
-            url, username, password = arguments.url, arguments.username, arguments.password
-        else:
-            simulator = await stack.enter_async_context(open_simulator(size=(640, 360)))
-            url, username, password = simulator.url, simulator.username, simulator.password
-        session = await stack.enter_async_context(neko_trio.open_session(url, username=username, password=password))
+        server: Any = arguments
+        if arguments.url is None:
+            server = await stack.enter_async_context(open_simulator(size=(640, 360)))
+        session = await stack.enter_async_context(neko_trio.open_session(**login_at(server)))
         for thread in threads:
             thread.start()
         try:
@@ -147,11 +147,9 @@ async def soak(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("url", nargs="?", help="a Neko v3 server; without it a simulator in the process")
-    parser.add_argument("--username", default="benchmark")
-    parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    add_server_options(parser, instead="a simulator in the process is")
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--json", metavar="FILE", help="write the figures there (- for standard output)")
+    add_json_option(parser, default="-")
     parser.add_argument("--here", action="store_true", help="do the work in this process")
     arguments = parser.parse_args()
     if arguments.here:
@@ -169,13 +167,7 @@ def main() -> int:
         result: dict[str, Any] = {"seconds": arguments.seconds, "wrong": ["the process did not end"]}
     else:
         result = json.loads(done.stdout) if done.returncode == 0 else {"wrong": [f"exit code {done.returncode}"]}
-    text = json.dumps(result, indent=2)
-    if arguments.json and arguments.json != "-":
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        print(text)
-    return 1 if result["wrong"] else 0
+    return report(result, arguments.json, failures=result["wrong"])
 
 
 if __name__ == "__main__":
