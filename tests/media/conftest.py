@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from aiortc.rtp import RtpPacket
 
+from neko_trio.media import ice_gathering
+
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
@@ -28,3 +30,9 @@ def read_recording(name: str) -> list[tuple[float, RtpPacket]]:
 def recorded() -> Callable[[str], list[tuple[float, RtpPacket]]]:
     """Three seconds of RTP by codec: 80 frames of 1280x720, keyframes at 0, 25, 50 and 75, no packet missing."""
     return cache(lambda codec: read_recording(f"rtp-{codec.lower()}-720p.bin"))
+
+
+@pytest.fixture
+def one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has loopback only: another interface, offered after a while, would hide what is tried."""
+    monkeypatch.setattr(ice_gathering, "host_addresses", list)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import aioice
 import pytest
@@ -22,17 +21,9 @@ from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpPacket, RtcpRrPacket, R
 import neko_trio
 from neko_trio.media import aiortc_private as private
 from neko_trio.media.aiortc_private import IceAgentBase, PairState, StunMessage, StunProtocol
-from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice_gathering import bind_socket
-from neko_trio.testing._leaks import leak_check
-
-T = TypeVar("T")
-
-
-async def in_loop(scenario: Callable[[], Awaitable[T]]) -> T:
-    async with open_lease("media") as lease:
-        with leak_check():
-            return await lease.run(scenario)
+from tests.loops import on_asyncio
+from tests.media.agents import introduce
 
 
 def test_a_missing_name_is_an_import_error_that_names_the_versions() -> None:
@@ -100,64 +91,61 @@ async def _pair() -> tuple[IceAgentBase, IceAgentBase]:
     one, other = IceAgentBase(ice_controlling=True), IceAgentBase(ice_controlling=False)
     await _bound(one)
     await _bound(other)
-    for agent, peer in ((one, other), (other, one)):
-        agent.remote_username, agent.remote_password = peer.local_username, peer.local_password
-        agent.add_remote(peer.local_candidates[0])
+    introduce(one, other)
+    one.add_remote(other.local_candidates[0])
+    other.add_remote(one.local_candidates[0])
     return one, other
 
 
+@on_asyncio
 async def test_the_agents_lists_are_the_ones_that_aioice_uses() -> None:
-    async def scenario() -> None:
-        one, other = await _pair()
-        assert one.local_candidates == one.own_candidates
-        assert one.remote_candidates == one.known_remotes
-        assert [pair.protocol for pair in one.check_list] == one.sockets
-        assert one.check_list[0].state is PairState.FROZEN
-        assert [one.checking, one.check_list_done, one.closing] == [False, False, False]
-        assert one.nominated_pair is None
-        await asyncio.gather(one.connect(), other.connect())
-        assert one.checking
-        assert one.check_list_done
-        assert one.nominated_pair is one.check_list[0]
-        assert one.check_list[0].state is PairState.SUCCEEDED
-        one.data_received(b"\x80data", 1)
-        assert one.unread == 1
-        assert await one.recv() == b"\x80data"
-        assert one.unread == 0
-        one.begin_closing()
-        assert one.closing
-        await one.close()
-        await other.close()
-        assert one.nominated_pair is None
-
-    await in_loop(scenario)
+    one, other = await _pair()
+    assert one.local_candidates == one.own_candidates
+    assert one.remote_candidates == one.known_remotes
+    assert [pair.protocol for pair in one.check_list] == one.sockets
+    assert one.check_list[0].state is PairState.FROZEN
+    assert [one.checking, one.check_list_done, one.closing] == [False, False, False]
+    assert one.nominated_pair is None
+    await asyncio.gather(one.connect(), other.connect())
+    assert one.checking
+    assert one.check_list_done
+    assert one.nominated_pair is one.check_list[0]
+    assert one.check_list[0].state is PairState.SUCCEEDED
+    one.data_received(b"\x80data", 1)
+    assert one.unread == 1
+    assert await one.recv() == b"\x80data"
+    assert one.unread == 0
+    one.begin_closing()
+    assert one.closing
+    await one.close()
+    await other.close()
+    assert one.nominated_pair is None
 
 
+@on_asyncio
 async def test_connect_can_be_put_together_from_its_parts() -> None:
-    async def scenario() -> None:
-        one, other = await _pair()
-        checked = asyncio.Event()
-        respond = other.request_received
+    one, other = await _pair()
+    checked = asyncio.Event()
+    respond = other.request_received
 
-        def request_received(message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
-            respond(message, addr, protocol)
-            checked.set()
+    def request_received(message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        respond(message, addr, protocol)
+        checked.set()
 
-        other.request_received = request_received  # type: ignore[method-assign]
-        serving = asyncio.create_task(one.connect())
-        await checked.wait()
-        assert other.check_list[0].task is None, "early: connect() has not begun"
-        other.begin_checking()
-        assert other.check_list[0].task is not None, "an early check is answered by one of ours"
-        assert await other.wait_checks() is True
-        other.start_consent()
-        await serving
-        await one.close()
-        await other.close()
-
-    await in_loop(scenario)
+    other.request_received = request_received  # type: ignore[method-assign]
+    serving = asyncio.create_task(one.connect())
+    await checked.wait()
+    assert other.check_list[0].task is None, "early: connect() has not begun"
+    other.begin_checking()
+    assert other.check_list[0].task is not None, "an early check is answered by one of ours"
+    assert await other.wait_checks() is True
+    other.start_consent()
+    await serving
+    await one.close()
+    await other.close()
 
 
+@on_asyncio
 async def test_checks_fail_when_told_and_when_all_have_failed_and_may() -> None:
     class Patient(IceAgentBase):
         allowed = False
@@ -165,31 +153,29 @@ async def test_checks_fail_when_told_and_when_all_have_failed_and_may() -> None:
         def may_fail(self) -> bool:
             return self.allowed
 
-    async def scenario() -> None:
-        agent = Patient(ice_controlling=True)
-        agent.fail_if_exhausted()
-        assert not agent.check_list_done
-        agent.allowed = True
-        agent.fail_if_exhausted()
-        assert not agent.check_list_done, "candidates may still come"
-        agent.end_remotes()
-        agent.allowed = False
-        agent.fail_if_exhausted()
-        assert not agent.check_list_done
-        agent.allowed = True
-        agent.fail_if_exhausted()
-        assert agent.check_list_done
-        assert await agent.wait_checks() is False
-        await agent.close()
-        other = IceAgentBase(ice_controlling=True)
-        other.fail_checks()
-        other.fail_checks()
-        assert await other.wait_checks() is False
-        await other.close()
-
-    await in_loop(scenario)
+    agent = Patient(ice_controlling=True)
+    agent.fail_if_exhausted()
+    assert not agent.check_list_done
+    agent.allowed = True
+    agent.fail_if_exhausted()
+    assert not agent.check_list_done, "candidates may still come"
+    agent.end_remotes()
+    agent.allowed = False
+    agent.fail_if_exhausted()
+    assert not agent.check_list_done
+    agent.allowed = True
+    agent.fail_if_exhausted()
+    assert agent.check_list_done
+    assert await agent.wait_checks() is False
+    await agent.close()
+    other = IceAgentBase(ice_controlling=True)
+    other.fail_checks()
+    other.fail_checks()
+    assert await other.wait_checks() is False
+    await other.close()
 
 
+@on_asyncio
 async def test_new_remote_candidates_go_through_the_hook() -> None:
     class Counting(IceAgentBase):
         seen = 0
@@ -198,30 +184,25 @@ async def test_new_remote_candidates_go_through_the_hook() -> None:
             self.seen += 1
             super().pair_remote(candidate)
 
-    async def scenario() -> None:
-        agent = Counting(ice_controlling=True)
-        await _bound(agent)
-        for host in ("127.0.0.1", "127.0.0.1", "not an address"):
-            agent.add_remote(aioice.Candidate("1", 1, "udp", 1, host, 9, "host"))
-        assert agent.seen == 1, "known and malformed ones are ignored"
-        assert len(agent.check_list) == 1
-        await agent.close()
-
-    await in_loop(scenario)
+    agent = Counting(ice_controlling=True)
+    await _bound(agent)
+    for host in ("127.0.0.1", "127.0.0.1", "not an address"):
+        agent.add_remote(aioice.Candidate("1", 1, "udp", 1, host, 9, "host"))
+    assert agent.seen == 1, "known and malformed ones are ignored"
+    assert len(agent.check_list) == 1
+    await agent.close()
 
 
+@on_asyncio
 async def test_the_larger_tie_breaker_keeps_the_role() -> None:
-    async def scenario() -> None:
-        one, other = await _pair()
-        other.ice_controlling = True
-        one.tie_breaker, other.tie_breaker = 1, 2
-        assert (one.tie_breaker, other.tie_breaker) == (1, 2)
-        await asyncio.gather(one.connect(), other.connect())
-        assert (one.ice_controlling, other.ice_controlling) == (False, True)
-        await one.close()
-        await other.close()
-
-    await in_loop(scenario)
+    one, other = await _pair()
+    other.ice_controlling = True
+    one.tie_breaker, other.tie_breaker = 1, 2
+    assert (one.tie_breaker, other.tie_breaker) == (1, 2)
+    await asyncio.gather(one.connect(), other.connect())
+    assert (one.ice_controlling, other.ice_controlling) == (False, True)
+    await one.close()
+    await other.close()
 
 
 def test_addresses() -> None:
@@ -232,24 +213,22 @@ def test_addresses() -> None:
 # -- transports
 
 
+@on_asyncio
 async def test_an_installed_agent_carries_the_connection() -> None:
-    async def scenario() -> None:
-        pc = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        dtls = pc.addTransceiver("audio", direction="sendonly").sender.transport
-        agent = IceAgentBase(ice_controlling=True)
-        private.install_ice(dtls.transport, agent)
-        assert not agent.ice_controlling, "the transport's role"
-        assert dtls.transport.iceGatherer.getLocalParameters().usernameFragment == agent.local_username
-        await _bound(agent)
-        private.be_dtls_server(dtls)
-        await pc.setLocalDescription(await pc.createOffer())
-        assert agent.ice_controlling
-        assert f"a=ice-ufrag:{agent.local_username}" in pc.localDescription.sdp
-        assert str(agent.local_candidates[0].port) in pc.localDescription.sdp
-        await pc.close()
-        assert agent.closing
-
-    await in_loop(scenario)
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    dtls = pc.addTransceiver("audio", direction="sendonly").sender.transport
+    agent = IceAgentBase(ice_controlling=True)
+    private.install_ice(dtls.transport, agent)
+    assert not agent.ice_controlling, "the transport's role"
+    assert dtls.transport.iceGatherer.getLocalParameters().usernameFragment == agent.local_username
+    await _bound(agent)
+    private.be_dtls_server(dtls)
+    await pc.setLocalDescription(await pc.createOffer())
+    assert agent.ice_controlling
+    assert f"a=ice-ufrag:{agent.local_username}" in pc.localDescription.sdp
+    assert str(agent.local_candidates[0].port) in pc.localDescription.sdp
+    await pc.close()
+    assert agent.closing
 
 
 # -- the receiver
@@ -267,48 +246,44 @@ class _Transport:
         self.sent += RtcpPacket.parse(data)
 
 
+@on_asyncio
 async def test_the_receivers_packets_and_feedback() -> None:
-    async def scenario() -> None:
-        transport = _Transport()
-        receiver = RTCRtpReceiver("video", cast(RTCDtlsTransport, transport))
-        assert private.rtcp_ssrc(receiver) is None
-        receiver._set_rtcp_ssrc(1234)
-        assert private.rtcp_ssrc(receiver) == 1234
+    transport = _Transport()
+    receiver = RTCRtpReceiver("video", cast(RTCDtlsTransport, transport))
+    assert private.rtcp_ssrc(receiver) is None
+    receiver._set_rtcp_ssrc(1234)
+    assert private.rtcp_ssrc(receiver) == 1234
 
-        taken: list[RtpPacket] = []
-        heard: list[AnyRtcpPacket] = []
-        assert receiver._RTCRtpReceiver__remote_bitrate_estimator is not None  # type: ignore[attr-defined]
-        private.take_packets(receiver, taken.append)
-        assert receiver._RTCRtpReceiver__remote_bitrate_estimator is None  # type: ignore[attr-defined]
-        private.observe_rtcp(receiver, heard.append)
-        packet, bye = RtpPacket(payload_type=96, payload=b"x"), RtcpByePacket(sources=[5])
-        await receiver._handle_rtp_packet(packet, arrival_time_ms=17)  # as RTCDtlsTransport calls it
-        await receiver._handle_rtcp_packet(bye)
-        assert taken == [packet]
-        assert heard == [bye]
+    taken: list[RtpPacket] = []
+    heard: list[AnyRtcpPacket] = []
+    assert receiver._RTCRtpReceiver__remote_bitrate_estimator is not None  # type: ignore[attr-defined]
+    private.take_packets(receiver, taken.append)
+    assert receiver._RTCRtpReceiver__remote_bitrate_estimator is None  # type: ignore[attr-defined]
+    private.observe_rtcp(receiver, heard.append)
+    packet, bye = RtpPacket(payload_type=96, payload=b"x"), RtcpByePacket(sources=[5])
+    await receiver._handle_rtp_packet(packet, arrival_time_ms=17)  # as RTCDtlsTransport calls it
+    await receiver._handle_rtcp_packet(bye)
+    assert taken == [packet]
+    assert heard == [bye]
 
-        await private.send_nack(receiver, 99, (3, 5))
-        await private.send_rtcp(receiver, RtcpRrPacket(ssrc=1234))
-        nack, report = transport.sent
-        assert isinstance(nack, RtcpRtpfbPacket)
-        assert (nack.ssrc, nack.media_ssrc, nack.lost) == (1234, 99, [3, 5])
-        assert isinstance(report, RtcpRrPacket)
-        assert report.ssrc == 1234
-
-    await in_loop(scenario)
+    await private.send_nack(receiver, 99, (3, 5))
+    await private.send_rtcp(receiver, RtcpRrPacket(ssrc=1234))
+    nack, report = transport.sent
+    assert isinstance(nack, RtcpRtpfbPacket)
+    assert (nack.ssrc, nack.media_ssrc, nack.lost) == (1234, 99, [3, 5])
+    assert isinstance(report, RtcpRrPacket)
+    assert report.ssrc == 1234
 
 
 # -- SCTP
 
 
+@on_asyncio
 async def test_a_chunk_that_cannot_be_sent_is_lost_without_a_word() -> None:
-    async def scenario() -> None:
-        ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
-        sctp = RTCSctpTransport(RTCDtlsTransport(ice, [RTCCertificate.generateCertificate()]))
-        sctp._remote_port = 5000  # as start() does
-        with pytest.raises(ConnectionError):
-            await sctp._send_chunk(AbortChunk())
-        private.quieten_sctp(sctp)
+    ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+    sctp = RTCSctpTransport(RTCDtlsTransport(ice, [RTCCertificate.generateCertificate()]))
+    sctp._remote_port = 5000  # as start() does
+    with pytest.raises(ConnectionError):
         await sctp._send_chunk(AbortChunk())
-
-    await in_loop(scenario)
+    private.quieten_sctp(sctp)
+    await sctp._send_chunk(AbortChunk())

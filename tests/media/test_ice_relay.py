@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from time import perf_counter
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import pytest
 from aioice import stun
@@ -16,20 +15,11 @@ from hypothesis import strategies as st
 
 from neko_trio.media import ice_relay, ice_tasks
 from neko_trio.media.aiortc_private import RelayOverTcp, RelayOverUdp, StunMessage
-from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import IceServerAddress
 from neko_trio.media.ice_relay import TurnDeframer
 from neko_trio.protocol.ice_servers import parse_ice_url
-from neko_trio.testing._leaks import leak_check
-
-T = TypeVar("T")
-
-
-async def in_loop(scenario: Callable[[], Awaitable[T]]) -> T:
-    async with open_lease("media") as lease:
-        with leak_check():
-            return await lease.run(scenario)
+from tests.loops import on_asyncio
 
 
 def channel_data(payload: bytes) -> bytes:
@@ -77,21 +67,19 @@ class Stream:
         self.written.append(data)
 
 
+@on_asyncio
 async def test_media_beyond_the_bound_is_dropped_and_requests_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ice_relay, "UNSENT_LIMIT", 100)
 
-    async def scenario() -> None:
-        client = ice_relay._OverTcp(("127.0.0.1", 9), "name", "secret", 600, 500)
-        stream, dropped = Stream(), []
-        client.on_drop = lambda: dropped.append(1)
-        client.connection_made(cast(asyncio.BaseTransport, stream))
-        for _ in range(5):
-            client.write(channel_data(bytes(60)))
-        assert (len(stream.written), len(dropped)) == (2, 3)
-        client.write(stun_message(b""))
-        assert (len(stream.written), len(dropped)) == (3, 3)
-
-    await in_loop(scenario)
+    client = ice_relay._OverTcp(("127.0.0.1", 9), "name", "secret", 600, 500)
+    stream, dropped = Stream(), []
+    client.on_drop = lambda: dropped.append(1)
+    client.connection_made(cast(asyncio.BaseTransport, stream))
+    for _ in range(5):
+        client.write(channel_data(bytes(60)))
+    assert (len(stream.written), len(dropped)) == (2, 3)
+    client.write(stun_message(b""))
+    assert (len(stream.written), len(dropped)) == (3, 3)
 
 
 def _relay_agent(port: int, query: str) -> IceAgent:
@@ -103,6 +91,7 @@ def _relay_agent(port: int, query: str) -> IceAgent:
 
 
 @pytest.mark.parametrize("what", [b"", b"\xff" * 50], ids=["closes", "speaks something else"])
+@on_asyncio
 async def test_a_server_that_is_none_ends_the_wait(what: bytes) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
@@ -111,65 +100,59 @@ async def test_a_server_that_is_none_ends_the_wait(what: bytes) -> None:
             await reader.read()
         writer.close()
 
-    async def scenario() -> None:
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        agent = _relay_agent(server.sockets[0].getsockname()[1], "tcp")
-        began = perf_counter()
-        await agent.gather_candidates()
-        assert perf_counter() - began < 1
-        assert agent.local_candidates == []
-        assert "closed the connection" in agent.gathering_errors[0]
-        await agent.close()
-        server.close()
-        await asyncio.sleep(0.01)  # for the server's half of the connection
-
-    await in_loop(scenario)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    agent = _relay_agent(server.sockets[0].getsockname()[1], "tcp")
+    began = perf_counter()
+    await agent.gather_candidates()
+    assert perf_counter() - began < 1
+    assert agent.local_candidates == []
+    assert "closed the connection" in agent.gathering_errors[0]
+    await agent.close()
+    server.close()
+    await asyncio.sleep(0.01)  # for the server's half of the connection
 
 
+@on_asyncio
 async def test_a_lost_request_is_repeated_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ice_tasks, "TASK_LIMIT", 1.0)
 
-    async def scenario() -> None:
-        with socket.socket(type=socket.SOCK_DGRAM) as server:
-            server.setblocking(False)
-            server.bind(("127.0.0.1", 0))
-            agent = _relay_agent(server.getsockname()[1], "udp")
-            gathering = asyncio.create_task(agent.gather_candidates())
-            loop = asyncio.get_running_loop()
-            first, address = await asyncio.wait_for(loop.sock_recvfrom(server, 2000), 1)
-            began = perf_counter()
-            second, _ = await asyncio.wait_for(loop.sock_recvfrom(server, 2000), 1)
-            assert first == second
-            assert 0.05 < perf_counter() - began < 0.4
-            refusal = StunMessage(stun.Method.ALLOCATE, stun.Class.ERROR, stun.parse_message(first).transaction_id)
-            refusal.attributes["ERROR-CODE"] = (486, "Allocation Quota Reached\r\n" + "x" * 500)
-            server.sendto(bytes(refusal), cast(Any, address))
-            await gathering
-            (error,) = agent.gathering_errors
-            assert "486 Allocation Quota Reachedxxx" in error
-            assert len(error) < 200, "a server's words are bounded"
-            await agent.close()
-
-    await in_loop(scenario)
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.setblocking(False)
+        server.bind(("127.0.0.1", 0))
+        agent = _relay_agent(server.getsockname()[1], "udp")
+        gathering = asyncio.create_task(agent.gather_candidates())
+        loop = asyncio.get_running_loop()
+        first, address = await asyncio.wait_for(loop.sock_recvfrom(server, 2000), 1)
+        began = perf_counter()
+        second, _ = await asyncio.wait_for(loop.sock_recvfrom(server, 2000), 1)
+        assert first == second
+        assert 0.05 < perf_counter() - began < 0.4
+        refusal = StunMessage(stun.Method.ALLOCATE, stun.Class.ERROR, stun.parse_message(first).transaction_id)
+        refusal.attributes["ERROR-CODE"] = (486, "Allocation Quota Reached\r\n" + "x" * 500)
+        server.sendto(bytes(refusal), cast(Any, address))
+        await gathering
+        (error,) = agent.gathering_errors
+        assert "486 Allocation Quota Reachedxxx" in error
+        assert len(error) < 200, "a server's words are bounded"
+        await agent.close()
 
 
 @pytest.mark.parametrize("kind", [RelayOverUdp, RelayOverTcp])
+@on_asyncio
 async def test_aioices_clients_sign_when_they_know_for_what(kind: type[RelayOverUdp] | type[RelayOverTcp]) -> None:
     """The contract of the private names behind ``authenticate``."""
 
-    async def scenario() -> None:
-        client = kind(("127.0.0.1", 9), "name", "secret", 600, 500)
-        request = StunMessage(stun.Method.ALLOCATE, stun.Class.REQUEST)
-        client.authenticate(request)
-        assert request.attributes == {}
-        client.realm, client.nonce, client.integrity_key = "realm", b"nonce", bytes(16)
-        client.authenticate(request)
-        assert {"USERNAME", "REALM", "NONCE", "MESSAGE-INTEGRITY"} <= request.attributes.keys()
-        assert request.check_message_integrity(bytes(16))
-
-    await in_loop(scenario)
+    client = kind(("127.0.0.1", 9), "name", "secret", 600, 500)
+    request = StunMessage(stun.Method.ALLOCATE, stun.Class.REQUEST)
+    client.authenticate(request)
+    assert request.attributes == {}
+    client.realm, client.nonce, client.integrity_key = "realm", b"nonce", bytes(16)
+    client.authenticate(request)
+    assert {"USERNAME", "REALM", "NONCE", "MESSAGE-INTEGRITY"} <= request.attributes.keys()
+    assert request.check_message_integrity(bytes(16))
 
 
+@on_asyncio
 async def test_what_a_relay_over_a_stream_writes_is_padded() -> None:
     """The contract of the private names behind ``write``."""
 
@@ -179,10 +162,7 @@ async def test_what_a_relay_over_a_stream_writes_is_padded() -> None:
 
     written: list[bytes] = []
 
-    async def scenario() -> None:
-        client = Client(("127.0.0.1", 9), "name", "secret", 600, 500)
-        client._send(b"\x40\x00\x00\x01x")  # as aioice sends everything
-        client.send_stun(StunMessage(stun.Method.BINDING, stun.Class.REQUEST), ("127.0.0.1", 9))
-        assert [len(data) for data in written] == [8, 20]
-
-    await in_loop(scenario)
+    client = Client(("127.0.0.1", 9), "name", "secret", 600, 500)
+    client._send(b"\x40\x00\x00\x01x")  # as aioice sends everything
+    client.send_stun(StunMessage(stun.Method.BINDING, stun.Class.REQUEST), ("127.0.0.1", 9))
+    assert [len(data) for data in written] == [8, 20]

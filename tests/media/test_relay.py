@@ -12,11 +12,11 @@ from aioice import stun
 
 from neko_trio.media import ice, ice_relay
 from neko_trio.media.aiortc_private import IceAgentBase, StunMessage, StunProtocol
-from neko_trio.media.bridge import open_lease
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import IceServerAddress, bind_socket
 from neko_trio.protocol.ice_servers import parse_ice_url
-from neko_trio.testing._leaks import leak_check
+from tests.loops import on_asyncio
+from tests.media.agents import introduce
 
 pytestmark = pytest.mark.real_time
 
@@ -97,8 +97,7 @@ async def _connected(turn: Turn) -> tuple[IceAgent, IceAgentBase, float]:
     server.sockets.append(protocol)
     server.own_candidates.append(protocol.local_candidate)
     server.end_gathering()
-    server.remote_username, server.remote_password = agent.local_username, agent.local_password
-    agent.remote_username, agent.remote_password = server.local_username, server.local_password
+    introduce(agent, server)
     agent.accept_remote(protocol.local_candidate)
     server.add_remote(agent.local_candidates[0])
     began = perf_counter()
@@ -111,26 +110,23 @@ async def _connected(turn: Turn) -> tuple[IceAgent, IceAgentBase, float]:
     return agent, server, took
 
 
+@on_asyncio
 async def test_a_connection_through_a_relay_needs_no_head_start() -> None:
-    async def scenario() -> None:
-        turn = Turn()
-        agent, server, took = await _connected(turn)
-        assert took < 0.2
-        await agent.send(b"\x80there")
-        assert await server.recv() == b"\x80there"
-        await server.send(b"\x80back")
-        assert await agent.recv() == b"\x80back"
-        await agent.close()
-        assert turn.requests[-1] == "REFRESH", "the allocation is given back"
-        await server.close()
-        turn.close()
-        await asyncio.sleep(0)  # transports close their sockets in a callback
-
-    async with open_lease("media") as lease:
-        with leak_check():
-            await lease.run(scenario)
+    turn = Turn()
+    agent, server, took = await _connected(turn)
+    assert took < 0.2
+    await agent.send(b"\x80there")
+    assert await server.recv() == b"\x80there"
+    await server.send(b"\x80back")
+    assert await agent.recv() == b"\x80back"
+    await agent.close()
+    assert turn.requests[-1] == "REFRESH", "the allocation is given back"
+    await server.close()
+    turn.close()
+    await asyncio.sleep(0)  # transports close their sockets in a callback
 
 
+@on_asyncio
 async def test_a_direct_path_that_is_slow_to_open_wins_over_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ice, "HEAD_START", 3.0)
 
@@ -145,52 +141,43 @@ async def test_a_direct_path_that_is_slow_to_open_wins_over_a_relay(monkeypatch:
 
         slow = ("", 0)
 
-    async def scenario() -> None:
-        turn = Turn()
-        port = await turn.open()
-        agent = IceAgent(on_candidate=lambda _: None, server_address="127.0.0.1")
-        agent.add_server(IceServerAddress(parse_ice_url(f"turn:127.0.0.1:{port}"), "127.0.0.1", "name", "secret"))
-        agent.servers_complete()
-        await agent.gather_candidates()
-        while gathering := agent.tasks.running:
-            await asyncio.wait(gathering)
-        assert [candidate.type for candidate in agent.local_candidates] == ["host", "relay"]
-        server = SlowToReach(ice_controlling=True)
-        protocol = await bind_socket("127.0.0.1", lambda: StunProtocol(server))
-        server.sockets.append(protocol)
-        server.slow = (agent.local_candidates[0].host, agent.local_candidates[0].port)
-        server.remote_username = agent.local_username
-        agent.remote_username, agent.remote_password = server.local_username, server.local_password
-        agent.accept_remote(protocol.local_candidate)
-        agent.start_checks()
-        async with asyncio.timeout(2):
-            await agent.connect()
-        assert agent.nominated_pair is not None
-        assert agent.nominated_pair.local_candidate.type == "host"
-        await agent.close()
-        await server.close()
-        turn.close()
-        await asyncio.sleep(0)
-
-    async with open_lease("media") as lease:
-        with leak_check():
-            await lease.run(scenario)
+    turn = Turn()
+    port = await turn.open()
+    agent = IceAgent(on_candidate=lambda _: None, server_address="127.0.0.1")
+    agent.add_server(IceServerAddress(parse_ice_url(f"turn:127.0.0.1:{port}"), "127.0.0.1", "name", "secret"))
+    agent.servers_complete()
+    await agent.gather_candidates()
+    while gathering := agent.tasks.running:
+        await asyncio.wait(gathering)
+    assert [candidate.type for candidate in agent.local_candidates] == ["host", "relay"]
+    server = SlowToReach(ice_controlling=True)
+    protocol = await bind_socket("127.0.0.1", lambda: StunProtocol(server))
+    server.sockets.append(protocol)
+    server.slow = (agent.local_candidates[0].host, agent.local_candidates[0].port)
+    server.remote_username = agent.local_username
+    agent.remote_username, agent.remote_password = server.local_username, server.local_password
+    agent.accept_remote(protocol.local_candidate)
+    agent.start_checks()
+    async with asyncio.timeout(2):
+        await agent.connect()
+    assert agent.nominated_pair is not None
+    assert agent.nominated_pair.local_candidate.type == "host"
+    await agent.close()
+    await server.close()
+    turn.close()
+    await asyncio.sleep(0)
 
 
+@on_asyncio
 async def test_a_relay_that_no_longer_answers_does_not_hold_up_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ice_relay, "FAREWELL", 0.1)
 
-    async def scenario() -> None:
-        turn = Turn()
-        agent, server, _ = await _connected(turn)
-        turn.mute = True
-        began = perf_counter()
-        await agent.close()
-        assert 0.1 <= perf_counter() - began < 1
-        await server.close()
-        turn.close()
-        await asyncio.sleep(0)
-
-    async with open_lease("media") as lease:
-        with leak_check():
-            await lease.run(scenario)
+    turn = Turn()
+    agent, server, _ = await _connected(turn)
+    turn.mute = True
+    began = perf_counter()
+    await agent.close()
+    assert 0.1 <= perf_counter() - began < 1
+    await server.close()
+    turn.close()
+    await asyncio.sleep(0)

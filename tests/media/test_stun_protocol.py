@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from neko_trio.media import stun_protocol
 from neko_trio.media.aiortc_private import StunMessage, StunProtocol
-from neko_trio.media.bridge import open_lease
 from neko_trio.media.stun_protocol import Transaction, retransmission_delays
-from neko_trio.testing._leaks import leak_check
+from tests.loops import on_asyncio
 
 SERVER = ("192.0.2.1", 3478)
 KEY = b"a password that both know"
@@ -56,94 +55,78 @@ def _request() -> StunMessage:
     return request
 
 
-async def _in_loop(scenario: object) -> None:
-    async with open_lease("media") as lease:
-        with leak_check():
-            await lease.run(scenario)  # type: ignore[call-overload]
-
-
+@on_asyncio
 async def test_a_request_is_repeated_until_it_is_answered() -> None:
-    async def scenario() -> None:
-        wire, request = Wire(), _request()
-        transaction = Transaction(request, SERVER, wire, KEY, (0.01, 0.01, 5.0))
-        running = asyncio.create_task(transaction.run())
-        await asyncio.sleep(0.1)
-        assert wire.sent == [request] * 3
-        answer = _answer(request)
-        transaction.response_received(answer, SERVER)
-        assert await running == (answer, SERVER)
-        transaction.response_received(answer, SERVER)  # twice does no harm
-        assert len(wire.sent) == 3
-
-    await _in_loop(scenario)
+    wire, request = Wire(), _request()
+    transaction = Transaction(request, SERVER, wire, KEY, (0.01, 0.01, 5.0))
+    running = asyncio.create_task(transaction.run())
+    await asyncio.sleep(0.1)
+    assert wire.sent == [request] * 3
+    answer = _answer(request)
+    transaction.response_received(answer, SERVER)
+    assert await running == (answer, SERVER)
+    transaction.response_received(answer, SERVER)  # twice does no harm
+    assert len(wire.sent) == 3
 
 
+@on_asyncio
 async def test_a_request_that_nobody_answers_fails() -> None:
-    async def scenario() -> None:
-        wire = Wire()
-        with pytest.raises(stun.TransactionTimeout):
-            await Transaction(_request(), SERVER, wire, KEY, (0.01, 0.01)).run()
-        assert len(wire.sent) == 2
-
-    await _in_loop(scenario)
+    wire = Wire()
+    with pytest.raises(stun.TransactionTimeout):
+        await Transaction(_request(), SERVER, wire, KEY, (0.01, 0.01)).run()
+    assert len(wire.sent) == 2
 
 
+@on_asyncio
 async def test_an_error_is_raised_and_a_forged_answer_ignored() -> None:
-    async def scenario() -> None:
-        wire, request = Wire(), _request()
-        transaction = Transaction(request, SERVER, wire, KEY, (5.0,))
-        running = asyncio.create_task(transaction.run())
-        await asyncio.sleep(0)
-        for forged in (
-            _answer(request, key=None),
-            _answer(request, key=b"another"),
-            _answer(request, error=True, key=None),
-        ):
-            transaction.response_received(forged, SERVER)
-        await asyncio.sleep(0)
-        assert not running.done()
-        transaction.response_received(_answer(request, error=True), SERVER)
-        with pytest.raises(stun.TransactionFailed, match="487"):
-            await running
-
-    await _in_loop(scenario)
+    wire, request = Wire(), _request()
+    transaction = Transaction(request, SERVER, wire, KEY, (5.0,))
+    running = asyncio.create_task(transaction.run())
+    await asyncio.sleep(0)
+    for forged in (
+        _answer(request, key=None),
+        _answer(request, key=b"another"),
+        _answer(request, error=True, key=None),
+    ):
+        transaction.response_received(forged, SERVER)
+    await asyncio.sleep(0)
+    assert not running.done()
+    transaction.response_received(_answer(request, error=True), SERVER)
+    with pytest.raises(stun.TransactionFailed, match="487"):
+        await running
 
 
+@on_asyncio
 async def test_only_a_long_term_credential_is_asked_for_by_an_error_that_nobody_signed() -> None:
-    async def scenario() -> None:
-        for long_term in (False, True):
-            wire, request = Wire(), _request()
-            transaction = Transaction(request, SERVER, wire, KEY, (5.0,), long_term=long_term)
-            running = asyncio.create_task(transaction.run())
-            await asyncio.sleep(0)
-            answer = StunMessage(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id)
-            answer.attributes["ERROR-CODE"] = (401, "Unauthorized")
-            transaction.response_received(answer, SERVER)
-            await asyncio.wait({running}, timeout=0.05)
-            assert running.done() is long_term
-            if long_term:
-                with pytest.raises(stun.TransactionFailed, match="401"):
-                    await running
-            else:
-                transaction.fail(ConnectionError("it has gone"))
-                with pytest.raises(ConnectionError, match="gone"):
-                    await running
-
-    await _in_loop(scenario)
-
-
-async def test_a_cancelled_request_leaves_no_error_unheard() -> None:
-    async def scenario() -> None:
+    for long_term in (False, True):
         wire, request = Wire(), _request()
-        transaction = Transaction(request, SERVER, wire, KEY, (5.0,))
+        transaction = Transaction(request, SERVER, wire, KEY, (5.0,), long_term=long_term)
         running = asyncio.create_task(transaction.run())
         await asyncio.sleep(0)
-        transaction.response_received(_answer(request, error=True), SERVER)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        answer = StunMessage(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id)
+        answer.attributes["ERROR-CODE"] = (401, "Unauthorized")
+        transaction.response_received(answer, SERVER)
+        await asyncio.wait({running}, timeout=0.05)
+        assert running.done() is long_term
+        if long_term:
+            with pytest.raises(stun.TransactionFailed, match="401"):
+                await running
+        else:
+            transaction.fail(ConnectionError("it has gone"))
+            with pytest.raises(ConnectionError, match="gone"):
+                await running
 
-    await _in_loop(scenario)
+
+@on_asyncio
+async def test_a_cancelled_request_leaves_no_error_unheard() -> None:
+    wire, request = Wire(), _request()
+    transaction = Transaction(request, SERVER, wire, KEY, (5.0,))
+    running = asyncio.create_task(transaction.run())
+    await asyncio.sleep(0)
+    transaction.response_received(_answer(request, error=True), SERVER)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 @given(st.binary(max_size=64))

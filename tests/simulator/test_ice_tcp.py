@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
 
 import aioice
 import pytest
@@ -14,21 +12,13 @@ from aioice import stun
 import neko_trio
 from neko_trio import InvalidInput
 from neko_trio.media.aiortc_private import StunMessage
-from neko_trio.media.bridge import open_lease
 from neko_trio.protocol.stream_framing import frame
 from neko_trio.simulator import _ice_tcp, open_simulator
 from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.simulator._ice_tcp import TcpMux
-from neko_trio.testing import leak_check
+from tests.loops import on_asyncio
 
-T = TypeVar("T")
 pytestmark = pytest.mark.real_time
-
-
-async def in_loop(scenario: Callable[[], Awaitable[T]]) -> T:
-    async with open_lease("simulator") as lease:
-        with leak_check():
-            return await lease.run(scenario)
 
 
 def check_for(agent: ServerAgent, user: str | None = None) -> StunMessage:
@@ -47,64 +37,58 @@ def _junk(agent: ServerAgent) -> list[bytes]:
     return [b"GET / HTTP/1.1\r\n\r\n" * 2000, frame(b"no stun"), frame(bytes(indication)), frame(bytes(long))]
 
 
+@on_asyncio
 async def test_what_is_no_check_or_for_nobody_is_closed() -> None:
-    async def scenario() -> None:
-        mux, agent = TcpMux(), ServerAgent(keep_alive=2.0, network=Network(transports=("tcp",)))
-        await mux.open(["127.0.0.1"])
-        mux.expect(agent)
-        for data in (*_junk(agent), frame(bytes(check_for(agent, "stranger")))):
-            reader, writer = await asyncio.open_connection(*mux.endpoints[0])
-            writer.write(data)
-            with suppress(ConnectionError):  # closed without having read all
-                assert await asyncio.wait_for(reader.read(), 2) == b""
-            writer.close()
-        assert agent.sockets == []
-        await agent.close()
-        await mux.close()
-
-    await in_loop(scenario)
+    mux, agent = TcpMux(), ServerAgent(keep_alive=2.0, network=Network(transports=("tcp",)))
+    await mux.open(["127.0.0.1"])
+    mux.expect(agent)
+    for data in (*_junk(agent), frame(bytes(check_for(agent, "stranger")))):
+        reader, writer = await asyncio.open_connection(*mux.endpoints[0])
+        writer.write(data)
+        with suppress(ConnectionError):  # closed without having read all
+            assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
+    assert agent.sockets == []
+    await agent.close()
+    await mux.close()
 
 
+@on_asyncio
 async def test_a_connection_without_a_check_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_ice_tcp, "FIRST_CHECK_LIMIT", 0.05)
 
-    async def scenario() -> None:
-        mux = TcpMux()
-        await mux.open(["127.0.0.1"])
-        reader, writer = await asyncio.open_connection(*mux.endpoints[0])
-        with suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 2) == b""
-        writer.close()
-        await mux.close()
-
-    await in_loop(scenario)
-
-
-async def test_a_connection_belongs_to_the_peer_whose_name_its_first_check_bears() -> None:
-    async def scenario() -> None:
-        mux = TcpMux()
-        await mux.open(["127.0.0.1"])
-        first, second = (ServerAgent(keep_alive=2.0, network=Network(transports=("tcp",))) for _ in range(2))
-        for agent in (first, second):
-            agent.remote_username, agent.remote_password = "client", "p" * 22
-            mux.expect(agent)
-        reader, writer = await asyncio.open_connection(*mux.endpoints[0])
-        request = bytes(check_for(second))
-        writer.write(frame(request)[:30])
-        await writer.drain()
-        writer.write(frame(request)[30:])
-        length = int.from_bytes(await reader.readexactly(2), "big")
-        answer = stun.parse_message(await reader.readexactly(length))
-        assert answer.message_class == stun.Class.RESPONSE
-        assert answer.attributes["XOR-MAPPED-ADDRESS"] == writer.get_extra_info("sockname")
-        assert (len(first.sockets), len(second.sockets)) == (0, 1)
-        await second.close()
+    mux = TcpMux()
+    await mux.open(["127.0.0.1"])
+    reader, writer = await asyncio.open_connection(*mux.endpoints[0])
+    with suppress(ConnectionError):
         assert await asyncio.wait_for(reader.read(), 2) == b""
-        writer.close()
-        await first.close()
-        await mux.close()
+    writer.close()
+    await mux.close()
 
-    await in_loop(scenario)
+
+@on_asyncio
+async def test_a_connection_belongs_to_the_peer_whose_name_its_first_check_bears() -> None:
+    mux = TcpMux()
+    await mux.open(["127.0.0.1"])
+    first, second = (ServerAgent(keep_alive=2.0, network=Network(transports=("tcp",))) for _ in range(2))
+    for agent in (first, second):
+        agent.remote_username, agent.remote_password = "client", "p" * 22
+        mux.expect(agent)
+    reader, writer = await asyncio.open_connection(*mux.endpoints[0])
+    request = bytes(check_for(second))
+    writer.write(frame(request)[:30])
+    await writer.drain()
+    writer.write(frame(request)[30:])
+    length = int.from_bytes(await reader.readexactly(2), "big")
+    answer = stun.parse_message(await reader.readexactly(length))
+    assert answer.message_class == stun.Class.RESPONSE
+    assert answer.attributes["XOR-MAPPED-ADDRESS"] == writer.get_extra_info("sockname")
+    assert (len(first.sockets), len(second.sockets)) == (0, 1)
+    await second.close()
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+    await first.close()
+    await mux.close()
 
 
 def test_given_addresses_replace_those_of_their_family() -> None:

@@ -21,6 +21,7 @@ from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._rtp_sender import RtpSender
 from neko_trio.simulator._sdp import Description, read_description
+from tests.media.agents import introduce
 
 pytestmark = pytest.mark.real_time
 
@@ -59,8 +60,7 @@ async def met(
     await server.open_sockets(told.append)
     own = aioice.Candidate.from_sdp(await client.gather())
     own.type = kind
-    server.remote_username, server.remote_password = client.local_username, client.local_password
-    client.remote_username, client.remote_password = server.local_username, server.local_password
+    introduce(server, client)
     if tell:
         server.add_remote(own)
     loop = asyncio.get_running_loop()
