@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NoReturn
 
 import pytest
 import trio
 
-from neko_trio._ports.rest import RestPort
+from neko_trio._ports.rest import RestPort, StreamedBody
 from neko_trio.errors import InvalidInput, NotAllowed, NotNeko, ProtocolViolation, SessionClosed, SessionLost
 from neko_trio.testing import FakeMedia, RestRefusal, ScriptedRest, ScriptedServer, open_scripted_session
 
@@ -127,3 +127,63 @@ async def test_a_session_calls_with_it_and_its_end_ends_the_call(autojump_clock:
             await trio.testing.wait_all_tasks_blocked()
             assert stuck.under_way == 1
         assert server.connections == 0
+
+
+class Kept:
+    """A sink that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.size: int | None = None
+        self.chunks: list[bytes] = []
+
+    def begin(self, size: int | None) -> None:
+        self.size = size
+
+    async def write(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+
+
+async def test_a_streamed_body_and_a_download_go_through() -> None:
+    server = ScriptedRest()
+    kept: dict[str, bytes] = {}
+    server.on["PUT", "/api/x"] = lambda body: kept.update(x=body)
+    server.on["GET", "/api/x"] = lambda _body: kept["x"]
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"abc" * 1000
+
+    port, sink = opened(server), Kept()
+    await port.call("PUT", "/api/x", content=StreamedBody(chunks(), 9000), content_type="a/b")
+    await port.download("/api/x", sink, limit=9000)
+    assert b"".join(sink.chunks) == kept["x"] == b"abc" * 3000
+    assert sink.size == 9000
+    assert len(sink.chunks) > 1
+    with pytest.raises(InvalidInput, match="limit=8999"):
+        await port.download("/api/x", Kept(), limit=8999)
+
+
+async def test_the_sessions_end_ends_a_transfer_in_the_middle() -> None:
+    server = ScriptedRest()
+    server.on["GET", "/api/x"] = lambda _body: b"x" * 10
+    port, closed = opened(server), []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        try:
+            yield b"half"
+            port.fail(lambda: SessionLost("gone"))
+            await trio.sleep_forever()
+        finally:
+            closed.append(True)
+
+    class Ending(Kept):
+        async def write(self, chunk: bytes) -> None:
+            port.fail(lambda: SessionLost("gone"))
+            await trio.sleep_forever()
+
+    with pytest.raises(SessionLost):
+        await port.call("PUT", "/api/x", content=StreamedBody(chunks()))
+    assert closed == [True]
+    port = opened(server)
+    with pytest.raises(SessionLost):
+        await port.download("/api/x", Ending(), limit=None)

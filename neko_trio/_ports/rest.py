@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,30 @@ Refusals = Mapping[int, Callable[[str], NekoError]]
 NO_REFUSALS: Refusals = MappingProxyType({})
 
 
+@dataclass(frozen=True, slots=True)
+class StreamedBody:
+    """A request's body that is sent while it comes, in constant memory.
+
+    ``size`` is in bytes, and then exactly so many must come; ``None`` is not known, and sent chunked (RFC 9112 §7.1).
+    An async generator is closed when the call ends, however it ends; what it raises ends the call.
+    """
+
+    chunks: AsyncIterable[bytes]
+    size: int | None = None
+
+
+class Sink(Protocol):
+    """Where a download goes. What it raises ends the download."""
+
+    def begin(self, size: int | None) -> None:
+        """The file is there; ``size`` in bytes, ``None`` when the server does not say. Before the first chunk."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """The next bytes, in order. No more are read meanwhile."""
+        ...
+
+
 class RestCalls(Protocol):
     """Calls to one server with one credential: ``signaling.rest.Rest``, or a scripted one."""
 
@@ -28,7 +53,7 @@ class RestCalls(Protocol):
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: bytes | StreamedBody | None = None,
         content_type: str = "application/json",
         step: str = "rest",
     ) -> Answer:
@@ -36,9 +61,23 @@ class RestCalls(Protocol):
         ...
 
     async def call(
-        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | StreamedBody | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+        refusals: Refusals = NO_REFUSALS,
     ) -> Any:
         """The decoded JSON of a successful answer, ``None`` for one without body."""
+        ...
+
+    async def download(
+        self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> None:
+        """``GET``: the body of the answer goes to ``sink`` as it comes, at most ``limit`` bytes of it."""
         ...
 
 
@@ -71,21 +110,30 @@ class RestPort:
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: bytes | StreamedBody | None = None,
         content_type: str = "application/json",
         step: str = "rest",
     ) -> Answer:
         """Any answer, whatever its status, with its whole body. ``path`` begins with ``/api/`` and has no secrets.
 
-        Raises ``ServerUnreachable``, ``NotNeko``, and ``SessionLost`` or ``SessionClosed`` when the session ends first.
-        No time limit but the caller's; cancelled, what the server did is not known.
+        ``content`` goes out as it is, a :class:`StreamedBody` while it comes. Raises ``ServerUnreachable``,
+        ``NotNeko``, and ``SessionLost`` or ``SessionClosed`` when the session ends first. No time limit but the
+        caller's; cancelled, what the server did is not known.
         """
         with self._under_way() as server:
             return await server.request(method, path, json=json, content=content, content_type=content_type, step=step)
         raise self._end()
 
     async def call(
-        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | StreamedBody | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+        refusals: Refusals = NO_REFUSALS,
     ) -> Any:
         """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
 
@@ -93,7 +141,22 @@ class RestPort:
         ``ProtocolViolation``, all with the server's message. Raises what :meth:`request` does, too.
         """
         with self._under_way() as server:
-            return await server.call(method, path, json=json, step=step, refusals=refusals)
+            return await server.call(
+                method, path, json=json, content=content, content_type=content_type, step=step, refusals=refusals
+            )
+        raise self._end()
+
+    async def download(
+        self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> None:
+        """``GET path``: the body of a successful answer goes to ``sink`` as it comes; one chunk is in memory at a time.
+
+        More than ``limit`` bytes, announced or sent, are ``InvalidInput``; what has come by then has been written.
+        Other answers raise what :meth:`call` raises for them. Cancelled, and when the sink raises, the connection is
+        closed.
+        """
+        with self._under_way() as server:
+            return await server.download(path, sink, limit=limit, step=step, refusals=refusals)
         raise self._end()
 
     @contextmanager

@@ -13,7 +13,7 @@ from neko_trio._ports.rest import NO_REFUSALS, Refusals
 from neko_trio.errors import LoginRefused, NekoError, NotAllowed, NotNeko, ProtocolViolation, ServerUnreachable
 from neko_trio.signaling.url import ServerUrl
 
-__all__ = ["Answer", "read_answer", "read_json", "unexpected"]
+__all__ = ["Answer", "read_answer", "read_json", "refusal_message", "refused_file", "unexpected"]
 
 _SHOWN = 120
 _BEHIND_A_PROXY = frozenset({502, 503, 504})
@@ -63,16 +63,28 @@ def read_answer(url: ServerUrl, path: str, answer: Answer, *, step: str, refusal
     ``refusals`` says so for this call, by the server's message; see :func:`unexpected` for the rest.
     """
     if not 200 <= answer.status < 300:
-        message = refusal_message(answer)
-        if message is not None and answer.status in refusals:
-            raise refusals[answer.status](message)
-        raise unexpected(url, path, answer, step=step)
+        raise _refused(url, path, answer, step, refusals, refusal_message(answer))
     if not answer.body.strip():
         return None
     try:
         return read_json(answer.body)
     except ValueError:
         raise unexpected(url, path, answer, step=step) from None
+
+
+def refused_file(url: ServerUrl, path: str, answer: Answer, *, step: str, refusals: Refusals) -> NekoError:
+    """The error for an ``answer`` that is no file: as :func:`read_answer`, but Go's file server says 404 in plain text
+    (``net/http``, ``ServeFile``)."""
+    plain = answer.body.decode("ascii", "replace").strip()[:_SHOWN] if answer.status == 404 else None
+    return _refused(url, path, answer, step, refusals, refusal_message(answer) or plain)
+
+
+def _refused(
+    url: ServerUrl, path: str, answer: Answer, step: str, refusals: Refusals, message: str | None
+) -> NekoError:
+    if message is not None and answer.status in refusals:
+        return refusals[answer.status](message)
+    return unexpected(url, path, answer, step=step)
 
 
 def unexpected(url: ServerUrl, path: str, answer: Answer, *, step: str) -> NekoError:

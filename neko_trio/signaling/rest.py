@@ -6,17 +6,18 @@ import json as json_module
 import logging
 import ssl
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+import outcome
 import trio
 
-from neko_trio._ports.rest import NO_REFUSALS, Refusals
+from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
 from neko_trio.errors import InvalidInput, LoginRefused, NekoError, NotNeko, ServerUnreachable
-from neko_trio.signaling.answers import Answer, read_answer, refusal_message, unexpected
+from neko_trio.signaling.answers import Answer, read_answer, refusal_message, refused_file, unexpected
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.dial import connect_failure, tls_context
 from neko_trio.signaling.url import ServerUrl
@@ -30,6 +31,8 @@ MAX_BODY = 32 * 2**20
 """Bytes of an answer's body; a longer one is an error."""
 
 _LOGIN_BODY = 2**20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +67,95 @@ class Rest:
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: bytes | StreamedBody | None = None,
         content_type: str = "application/json",
         max_body: int = MAX_BODY,
         step: str = "rest",
     ) -> Answer:
         """Any answer, whatever its status, with its whole body. ``path`` begins with ``/api/`` and has no secrets.
 
-        ``json`` is encoded unless it is ``None``; ``content`` is sent as it is. Redirects are not followed. Raises
-        :class:`ServerUnreachable`, and :class:`NotNeko` for what is no HTTP or has more than ``max_body`` bytes. No
-        time limit but the caller's; cancelling closes the connection, and what the server did is not known then.
+        ``json`` is encoded unless it is ``None``; ``content`` is sent as it is, or while it comes. Redirects are not
+        followed. Raises :class:`ServerUnreachable`, and :class:`NotNeko` for what is no HTTP or has more than
+        ``max_body`` bytes. No time limit but the caller's; cancelling closes the connection, and what the server did
+        is not known then.
         """
+        if json is not None:
+            # ASCII only: lone surrogates in a caller's text then have a form on the wire.
+            content = json_module.dumps(json).encode("ascii")
+
+        async def whole(response: httpx2.Response) -> Answer:
+            return Answer(response.status_code, _pairs(response), await self._body(response, path, max_body, step))
+
+        return await self._exchange(method, path, content, content_type, whole, step=step)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | StreamedBody | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+        refusals: Refusals = NO_REFUSALS,
+    ) -> Any:
+        """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
+
+        ``refusals`` says so for this call; otherwise 401 is :class:`LoginRefused`, 403 :class:`NotAllowed`, and any
+        other refusal :class:`ProtocolViolation`, all with the server's message; :class:`NotNeko` for what is no Neko.
+        """
+        answer = await self.request(method, path, json=json, content=content, content_type=content_type, step=step)
+        return read_answer(self._url, path, answer, step=step, refusals=refusals)
+
+    async def download(
+        self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> None:
+        """As :meth:`RestPort.download`."""
+
+        async def stream(response: httpx2.Response) -> None:
+            if response.status_code != 200:
+                body = await self._body(response, path, MAX_BODY, step)
+                answer = Answer(response.status_code, _pairs(response), body)
+                raise refused_file(self._url, path, answer, step=step, refusals=refusals)
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise NotNeko(f"{self._url}{path} answered in an encoding nobody asked for.", step=step)
+            length = response.headers.get("content-length", "")
+            size = int(length) if length.isascii() and length.isdigit() else None
+            if limit is not None and size is not None and size > limit:
+                raise _over_limit(limit, step)
+            sink.begin(size)
+            come = 0
+
+            async def take(chunk: bytes) -> None:
+                nonlocal come
+                come += len(chunk)
+                if limit is not None and come > limit:
+                    raise _over_limit(limit, step)
+                await sink.write(chunk)
+
+            await _read(response, take)
+
+        await self._exchange("GET", path, None, "", stream, step=step)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        content: bytes | StreamedBody | None,
+        content_type: str,
+        receive: Callable[[httpx2.Response], Awaitable[T]],
+        *,
+        step: str,
+    ) -> T:
+        """Send one request, and return what ``receive`` makes of the answer; then the connection is free, or closed."""
         client = await self._ready_client()
         import httpx2
 
         headers = [*self._headers, ("Accept", "application/json, */*"), ("Accept-Encoding", "identity")]
-        if json is not None:
-            # ASCII only: lone surrogates in a caller's text then have a form on the wire.
-            content = json_module.dumps(json).encode("ascii")
         if content is not None:
             headers.append(("Content-Type", content_type))
+        if isinstance(content, StreamedBody) and content.size is not None:
+            headers.append(("Content-Length", str(content.size)))
         dialled: list[Any] = []
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -92,20 +164,13 @@ class Rest:
 
         try:
             async with client.stream(
-                method, self._url.http_url(path), headers=headers, content=content, extensions={"trace": trace}
+                method,
+                self._url.http_url(path),
+                headers=headers,
+                content=content.chunks if isinstance(content, StreamedBody) else content,
+                extensions={"trace": trace},
             ) as response:
-                body = bytearray()
-                with trio.CancelScope() as scope:
-                    # Raw: a compressed body that nobody asked for could grow a thousandfold.
-                    async for chunk in response.aiter_raw():
-                        body += chunk
-                        if len(body) > max_body:
-                            # Not break: that would leave the library's nested generators to the garbage collector.
-                            scope.cancel()
-                if len(body) > max_body:
-                    raise NotNeko(f"{self._url}{path} answered with more than {max_body} bytes.", step=step)
-                pairs = tuple((name.lower(), value) for name, value in response.headers.multi_items())
-                return Answer(response.status_code, pairs, bytes(body))
+                return await receive(response)
         except (httpx2.ConnectError, httpx2.NetworkError) as error:
             raise connect_failure(self._url, error, step=step) from None
         except httpx2.RemoteProtocolError as error:
@@ -118,16 +183,16 @@ class Rest:
                 stream.get_extra_info("socket").close()
             raise
 
-    async def call(
-        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
-    ) -> Any:
-        """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
+    async def _body(self, response: httpx2.Response, path: str, most: int, step: str) -> bytes:
+        body = bytearray()
 
-        ``refusals`` says so for this call; otherwise 401 is :class:`LoginRefused`, 403 :class:`NotAllowed`, and any
-        other refusal :class:`ProtocolViolation`, all with the server's message; :class:`NotNeko` for what is no Neko.
-        """
-        answer = await self.request(method, path, json=json, step=step)
-        return read_answer(self._url, path, answer, step=step, refusals=refusals)
+        async def take(chunk: bytes) -> None:
+            body.extend(chunk)
+            if len(body) > most:
+                raise NotNeko(f"{self._url}{path} answered with more than {most} bytes.", step=step)
+
+        await _read(response, take)
+        return bytes(body)
 
     async def _ready_client(self) -> httpx2.AsyncClient:
         if "httpx2" not in sys.modules:
@@ -163,6 +228,31 @@ async def open_rest(
     """A :class:`Rest` for the length of the block. Environment proxies are ignored; nothing is sent yet."""
     async with aclosing(Rest(url, credential, ssl_context=ssl_context)) as rest:
         yield rest
+
+
+def _pairs(response: httpx2.Response) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in response.headers.multi_items())
+
+
+async def _read(response: httpx2.Response, take: Callable[[bytes], Awaitable[None]]) -> None:
+    """Hand the body's chunks to ``take``. What that raises ends the reading, and the connection."""
+    failure: outcome.Error | None = None
+    with trio.CancelScope() as scope:
+        # Raw: a compressed body that nobody asked for could grow a thousandfold.
+        async for chunk in response.aiter_raw():
+            if failure is None:
+                taken = await outcome.acapture(take, chunk)
+                if isinstance(taken, outcome.Error):
+                    # Neither raised here nor a break: that leaves the library's inner generators to the garbage
+                    # collector. Cancelled, they end by themselves, innermost first.
+                    failure = taken
+                    scope.cancel(reason="the reader of the body wants no more")
+    if failure is not None:
+        failure.unwrap()
+
+
+def _over_limit(limit: int, step: str) -> InvalidInput:
+    return InvalidInput(f"The file is larger than limit={limit} bytes.", hint="Give a higher limit.", step=step)
 
 
 def _import_client() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
 import trio
 
-from neko_trio._ports.rest import NO_REFUSALS, Refusals
-from neko_trio.signaling.answers import Answer, read_answer
+from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
+from neko_trio.errors import InvalidInput
+from neko_trio.signaling.answers import Answer, read_answer, refused_file
 from neko_trio.signaling.url import parse_server_url
+
+CHUNK = 1024
+"""Bytes of a download's chunk."""
 
 SCRIPTED_URL = parse_server_url("http://scripted.invalid")
 
@@ -31,13 +35,13 @@ class ScriptedRest:
         path: str,
         *,
         json: object = None,
-        content: bytes | None = None,
+        content: bytes | StreamedBody | None = None,
         content_type: str = "application/json",
         step: str = "rest",
     ) -> Answer:
-        """Call the function: a checkpoint, and then at once."""
+        """Call the function: a checkpoint, and one more for each chunk of a streamed body, which it gets whole."""
         await trio.lowlevel.checkpoint()
-        body = json if content is None else content
+        body = await _whole(content) if isinstance(content, StreamedBody) else json if content is None else content
         self.calls.append((method, path, body))
         handler = self.on.get((method, path))
         try:
@@ -51,12 +55,46 @@ class ScriptedRest:
         return Answer(200, (), answer if isinstance(answer, bytes) else msgspec.json.encode(answer))
 
     async def call(
-        self, method: str, path: str, *, json: object = None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | StreamedBody | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+        refusals: Refusals = NO_REFUSALS,
     ) -> Any:
         """As ``signaling.rest.Rest.call``."""
-        return read_answer(
-            SCRIPTED_URL, path, await self.request(method, path, json=json, step=step), step=step, refusals=refusals
-        )
+        answer = await self.request(method, path, json=json, content=content, content_type=content_type, step=step)
+        return read_answer(SCRIPTED_URL, path, answer, step=step, refusals=refusals)
+
+    async def download(
+        self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> None:
+        """As ``signaling.rest.Rest.download``; the body comes in chunks of :data:`CHUNK` bytes, a checkpoint each."""
+        answer = await self.request("GET", path, step=step)
+        if answer.status != 200:
+            raise refused_file(SCRIPTED_URL, path, answer, step=step, refusals=refusals)
+        if limit is not None and len(answer.body) > limit:
+            raise InvalidInput(f"The file is larger than limit={limit} bytes.", step=step)
+        sink.begin(len(answer.body))
+        for start in range(0, len(answer.body), CHUNK):
+            await trio.lowlevel.checkpoint()
+            await sink.write(answer.body[start : start + CHUNK])
+
+
+async def _whole(content: StreamedBody) -> bytes:
+    body = bytearray()
+    try:
+        async for chunk in content.chunks:
+            await trio.lowlevel.checkpoint()
+            body += chunk
+    finally:
+        if isinstance(content.chunks, AsyncGenerator):
+            await content.chunks.aclose()
+    assert content.size in (None, len(body)), f"{len(body)} bytes came, {content.size} were announced"
+    return bytes(body)
 
 
 class RestRefusal(Exception):
