@@ -11,6 +11,7 @@
     │   ├── ControlLocked                the room's controls are locked for users
     │   ├── ControlLost                  the host role was taken while it was in use
     │   ├── VideoOff                     a frame was asked of a session opened with ``video="off"``
+    │   ├── EventTimeout                 (also a TimeoutError) what ``expect`` waited for did not come in time
     │   └── SessionClosed                used after its ``async with`` block
     ├── ServerError                      whoever runs the server
     │   ├── NotNeko                      something answers there, but it is no Neko v3 server
@@ -20,6 +21,7 @@
     │   ├── UnsupportedCodec             no codec in common; ``.offered``
     │   ├── NoOffer                      asked for an offer, none came
     │   ├── VideoStalled                 connected, but no decodable picture came
+    │   ├── FeatureOff                   the server is configured without it: a plugin, a list of members
     │   └── ProtocolViolation            the server sent what the protocol does not allow
     ├── NetworkError                     the network between
     │   ├── ServerUnreachable            no address, refused, TLS failed
@@ -48,6 +50,8 @@ __all__ = [
     "ConnectionRejected",
     "ControlLocked",
     "ControlLost",
+    "EventTimeout",
+    "FeatureOff",
     "HostTaken",
     "IceFailed",
     "InputInDoubt",
@@ -155,6 +159,10 @@ class AudioOff(CallerError):
     """Sound was asked of a session that was opened without ``audio=True``."""
 
 
+class EventTimeout(CallerError, TimeoutError):
+    """The event that ``session.expect`` waits for at the end of its block did not come in time."""
+
+
 class SessionClosed(CallerError):
     """Used after the session's ``async with`` block ended."""
 
@@ -203,6 +211,10 @@ class VideoStalled(ServerError):
     """The peer is connected, but no decodable picture came."""
 
     retryable = True
+
+
+class FeatureOff(ServerError):
+    """The server is configured without what was asked for: a plugin that is off, members that it does not keep."""
 
 
 class ProtocolViolation(ServerError):
