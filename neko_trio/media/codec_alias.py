@@ -60,7 +60,7 @@ def alias_codec(sdp: str, codec: str | None) -> AliasedOffer:
 
 def _alias_section(section: list[str], codec: str, real: dict[tuple[str, str], tuple[str, ...]]) -> list[str]:
     media = _media(section[0])
-    kept = {number for line in section for kind, number in [_format_of(line)] if kind == "rtpmap" and _is(line, codec)}
+    kept = {_format_of(line)[1] for line in _rtpmaps(section) if _name(line) == codec}
     words = section[0].split()
     chosen = [number for number in words[3:] if number in kept]
     if not chosen:
@@ -93,17 +93,17 @@ def _media(line: str) -> str:
 
 def _names(section: list[str]) -> list[str]:
     """The codecs of a section, in upper case."""
-    return [_name(line) for line in section if _format_of(line)[0] == "rtpmap"]
+    return [_name(line) for line in _rtpmaps(section)]
+
+
+def _rtpmaps(section: list[str]) -> list[str]:
+    return [line for line in section if _format_of(line)[0] == "rtpmap"]
 
 
 def _format_of(line: str) -> tuple[str, str]:
     """The kind of an attribute that belongs to one payload type, and that; of other lines, what is of no use."""
     attribute, _, rest = line.partition(":")
     return attribute.removeprefix("a="), rest.partition(" ")[0].strip()
-
-
-def _is(line: str, codec: str) -> bool:
-    return _name(line) == codec
 
 
 def _name(line: str) -> str:

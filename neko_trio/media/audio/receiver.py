@@ -67,7 +67,7 @@ class AudioReceiver:
         """Take the packets of ``rtp_receiver`` from now on. Once; after ``setRemoteDescription``, which makes it."""
         if self._reporting is not None:
             raise RuntimeError("an AudioReceiver is attached once")
-        self._reporting = asyncio.get_running_loop().create_task(
+        self._reporting = asyncio.get_running_loop().create_task(  # ended by aclose()
             self._reports.run(rtp_receiver), name="neko-trio-audio-reports"
         )
         aiortc_private.take_packets(rtp_receiver, self._on_packet)
@@ -122,15 +122,18 @@ class AudioReceiver:
             self._spell = self._port.spell
             self._begin_anew()
         self._hear_all(self._order.receive(packet.sequence_number, packet.timestamp, packet.payload, now))
-        due = self._order.get_timer()
-        if due is not None and self._timer is None:  # one that fires early, for a hole filled since, sets the next
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._on_timer)
+        self._set_timer(now)
 
     def _begin_anew(self) -> None:
         """What comes next does not join on to what was heard."""
         self._stop_timer()
         self._late += self._order.packets_late
         self._order = Reorder()
+
+    def _set_timer(self, now: float) -> None:
+        due = self._order.get_timer()
+        if due is not None and self._timer is None:  # one that fires early, for a hole filled since, sets the next
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._on_timer)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -143,9 +146,7 @@ class AudioReceiver:
             return
         now = perf_counter()
         self._hear_all(self._order.handle_timer(now))
-        due = self._order.get_timer()
-        if due is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._on_timer)
+        self._set_timer(now)
 
     # -- sound
 
