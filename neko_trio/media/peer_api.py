@@ -40,7 +40,7 @@ class IceOptions:
     """Use no path but relays (TURN): the server never learns an address of this machine."""
     take_control: bool = True
     """Nominate ourselves instead of waiting for the server's timers (0.2 s direct, 1 s behind NAT, 2 s over a relay).
-    A server that does not resolve the role conflict (RFC 8445 §7.3.1.1) gets its role back after 300 ms."""
+    A server that does not resolve the role conflict (RFC 8445 §7.3.1.1) gets its role back, after 0.8 s at most."""
     servers: tuple[IceServer, ...] | None = None
     """ICE servers to use instead of the offer's. For tests: a session uses the offer's and no others."""
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
