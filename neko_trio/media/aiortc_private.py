@@ -40,6 +40,7 @@ __all__ = [
     "TransactionBase",
     "abandon_relay",
     "allocate_relay",
+    "authenticate_request",
     "be_dtls_client",
     "be_dtls_server",
     "hear_rtcp",
@@ -47,8 +48,11 @@ __all__ = [
     "install_ice",
     "network_host",
     "observe_rtcp",
+    "open_srtp",
     "quieten_sctp",
     "require",
+    "route_rtcp",
+    "route_rtp",
     "rtcp_ssrc",
     "send_nack",
     "send_rtcp",
@@ -224,7 +228,7 @@ class IceAgentBase(aioice.Connection):
 
     def start_consent(self) -> None:
         """Begin the consent checks (RFC 7675); ``close()`` ends them."""
-        self._query_consent_task = asyncio.create_task(self.query_consent())
+        self._query_consent_task = asyncio.create_task(self.query_consent())  # aioice's close() ends it
 
     def fail_if_exhausted(self) -> None:
         """End the checks as failed when no pair can succeed any more and ``may_fail()`` agrees."""
@@ -275,22 +279,11 @@ require(_turn.TurnClientUdpProtocol, "_send", "_TurnClientMixin__add_authenticat
 require(_turn.TurnClientTcpProtocol, "_send", "_padded", "_TurnClientMixin__add_authentication")
 
 
-class RelayOverUdp(_turn.TurnClientUdpProtocol):
-    """aioice's TURN client over UDP."""
-
-    def authenticate(self, request: StunMessage) -> None:
-        """Sign a request with the long-term credential, once the server has said what for."""
-        if self.integrity_key is not None:
-            self._TurnClientMixin__add_authentication(request)  # type: ignore[attr-defined]
+RelayOverUdp = _turn.TurnClientUdpProtocol
 
 
 class RelayOverTcp(_turn.TurnClientTcpProtocol):
     """aioice's TURN client over TCP or TLS, which may be told how to write."""
-
-    def authenticate(self, request: StunMessage) -> None:
-        """See :meth:`RelayOverUdp.authenticate`."""
-        if self.integrity_key is not None:
-            self._TurnClientMixin__add_authentication(request)  # type: ignore[attr-defined]
 
     def write(self, data: bytes) -> None:
         """Send a message that is padded as the stream needs it."""
@@ -298,6 +291,12 @@ class RelayOverTcp(_turn.TurnClientTcpProtocol):
 
     def _send(self, data: bytes) -> None:
         self.write(self._padded(data))
+
+
+def authenticate_request(client: RelayOverUdp | RelayOverTcp, request: StunMessage) -> None:
+    """Sign a request with the long-term credential, once the server has said what for."""
+    if client.integrity_key is not None:
+        client._TurnClientMixin__add_authentication(request)  # type: ignore[union-attr]  # its mangled name
 
 
 async def allocate_relay(client: RelayOverUdp | RelayOverTcp, protocol: StunProtocol) -> None:
@@ -311,8 +310,8 @@ async def allocate_relay(client: RelayOverUdp | RelayOverTcp, protocol: StunProt
 def abandon_relay(protocol: StunProtocol) -> None:
     """End the farewell of a closing relay: a TURN server that no longer answers holds it up for half a minute."""
     relay = protocol.transport
-    closing: asyncio.Task[None] | None = relay._TurnTransport__close_task  # type: ignore[attr-defined]
-    sends: set[asyncio.Task[None]] = relay._TurnTransport__send_tasks  # type: ignore[attr-defined]
+    closing: asyncio.Task[None] | None = relay._TurnTransport__close_task  # type: ignore[attr-defined]  # mangled
+    sends: set[asyncio.Task[None]] = relay._TurnTransport__send_tasks  # type: ignore[attr-defined]  # mangled
     for task in (closing, *sends):
         if task is not None:
             task.cancel()
@@ -358,7 +357,7 @@ def quieten_sctp(transport: RTCSctpTransport) -> None:
         except (ConnectionError, SSL.Error) as error:
             logger.debug("a chunk of the data channel was lost with its connection: %r", error)
 
-    transport._send_chunk = quiet  # type: ignore[method-assign]
+    transport._send_chunk = quiet  # type: ignore[method-assign]  # aiortc has no hook for it
 
 
 # -- aiortc: the receiver -----------------------------------------------------------------------------------------
@@ -385,8 +384,8 @@ def take_packets(receiver: RTCRtpReceiver, handle: Callable[[RtpPacket], None]) 
     After ``setRemoteDescription``, which makes the receiver. Its bitrate estimator, which only aiortc's own handler
     asks, is dropped: a thousand objects, half of what a session leaves to the garbage collector.
     """
-    receiver._handle_rtp_packet = _Taker(handle)  # type: ignore[method-assign]
-    receiver._RTCRtpReceiver__remote_bitrate_estimator = None  # type: ignore[attr-defined]
+    receiver._handle_rtp_packet = _Taker(handle)  # type: ignore[method-assign]  # aiortc has no hook for it
+    receiver._RTCRtpReceiver__remote_bitrate_estimator = None  # type: ignore[attr-defined]  # its mangled name
 
 
 async def send_nack(receiver: RTCRtpReceiver, ssrc: int, lost: Iterable[int]) -> None:
@@ -409,13 +408,13 @@ require(
 
 def rtcp_ssrc(receiver: RTCRtpReceiver) -> int | None:
     """The SSRC that this receiver's RTCP packets carry as their sender; ``None`` before the answer is applied."""
-    ssrc: int | None = receiver._RTCRtpReceiver__rtcp_ssrc  # type: ignore[attr-defined]
+    ssrc: int | None = receiver._RTCRtpReceiver__rtcp_ssrc  # type: ignore[attr-defined]  # its mangled name
     return ssrc
 
 
 def observe_rtcp(receiver: RTCRtpReceiver, observe: Callable[[AnyRtcpPacket], None]) -> None:
     """Show the sender's RTCP packets to ``observe`` instead of aiortc, which would answer a BYE by a blocking join."""
-    receiver._handle_rtcp_packet = _Taker(observe)  # type: ignore[method-assign]
+    receiver._handle_rtcp_packet = _Taker(observe)  # type: ignore[method-assign]  # aiortc has no hook for it
 
 
 # -- aiortc: SRTP -------------------------------------------------------------------------------------------------

@@ -90,20 +90,33 @@ async def bind_socket(address: str, factory: Callable[[], StunProtocol]) -> Stun
         sock.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)
         sock.bind((address, 0))
         protocol = await open_datagrams(sock, factory)
-    except BaseException:
+    except BaseException:  # cancelled, too: nothing stays open
         sock.close()
         raise
     host, port = sock.getsockname()[:2]
-    protocol.local_candidate = Candidate(
-        foundation=candidate_foundation("host", "udp", host),
+    protocol.local_candidate = udp_candidate("host", host, port, base=host)
+    return protocol
+
+
+def udp_candidate(
+    kind: str, host: str, port: int, *, base: str, related: tuple[str | None, int | None] = (None, None)
+) -> Candidate:
+    """A local candidate of this type, with aioice's priority for it.
+
+    ``base``: the address that packets leave from; with the type it makes the foundation (RFC 8445 §5.1.1.3).
+    ``related``: address and port that the candidate says it came from.
+    """
+    return Candidate(
+        foundation=candidate_foundation(kind, "udp", base),
         component=1,
         transport="udp",
-        priority=candidate_priority(1, "host"),
+        priority=candidate_priority(1, kind),
         host=host,
         port=port,
-        type="host",
+        type=kind,
+        related_address=related[0],
+        related_port=related[1],
     )
-    return protocol
 
 
 def can_ask(candidate: Candidate, server: IceServerAddress) -> bool:
@@ -162,14 +175,4 @@ def _mapped(response: StunMessage) -> tuple[str, int]:
 
 
 def _reflexive(base: Candidate, host: str, port: int) -> Candidate:
-    return Candidate(
-        foundation=candidate_foundation("srflx", "udp", base.host),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "srflx"),
-        host=host,
-        port=port,
-        type="srflx",
-        related_address=base.host,
-        related_port=base.port,
-    )
+    return udp_candidate("srflx", host, port, base=base.host, related=(base.host, base.port))

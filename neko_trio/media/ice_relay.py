@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from socket import SO_RCVBUF, SOL_SOCKET
 
 from aioice import Candidate
-from aioice.candidate import candidate_foundation, candidate_priority
 
 from neko_trio.media.aiortc_private import (
     RelayOverTcp,
@@ -20,8 +19,9 @@ from neko_trio.media.aiortc_private import (
     StunProtocol,
     abandon_relay,
     allocate_relay,
+    authenticate_request,
 )
-from neko_trio.media.ice_gathering import RECEIVE_BUFFER, TLS_GOODBYE, IceServerAddress
+from neko_trio.media.ice_gathering import RECEIVE_BUFFER, TLS_GOODBYE, IceServerAddress, udp_candidate
 from neko_trio.media.ice_tasks import TASK_LIMIT
 from neko_trio.media.stun_protocol import AgentSocket, Transaction
 
@@ -108,7 +108,7 @@ class _OverTcp(RelayOverTcp):
 async def _ask(
     client: _OverUdp | _OverTcp, request: StunMessage, delays: Sequence[float]
 ) -> tuple[StunMessage, tuple[str, int]]:
-    client.authenticate(request)
+    authenticate_request(client, request)
     transaction = Transaction(request, client.server, client, client.integrity_key, delays, long_term=True)
     client.transactions[request.transaction_id] = transaction
     try:
@@ -134,24 +134,14 @@ async def relay(
     client = await _connect(server, socket)
     try:
         await allocate_relay(client, socket)
-    except BaseException:
+    except BaseException:  # cancelled, too: nothing stays open
         client.transport.close()
         raise
     host, port = socket.transport.get_extra_info("sockname")
     related = socket.transport.get_extra_info("related_address")
     if hide_related_address:  # it would tell an address of ours (RFC 9429 §3.5.3)
         related = ("::" if ":" in host else "0.0.0.0", 9)
-    socket.local_candidate = Candidate(
-        foundation=candidate_foundation("relay", "udp", host),
-        component=1,
-        transport="udp",
-        priority=candidate_priority(1, "relay"),
-        host=host,
-        port=port,
-        type="relay",
-        related_address=related[0],
-        related_port=related[1],
-    )
+    socket.local_candidate = udp_candidate("relay", host, port, base=host, related=related)
     return socket.local_candidate, socket
 
 
@@ -190,7 +180,7 @@ async def _connect(server: IceServerAddress, socket: AgentSocket) -> _OverUdp | 
 
 async def close_relay(socket: StunProtocol) -> None:
     """Give the allocation back and close, within FAREWELL and a little."""
-    closing = asyncio.ensure_future(socket.close())
+    closing = asyncio.ensure_future(socket.close())  # a task, to go on after FAREWELL; awaited below
     done, _ = await asyncio.wait({closing}, timeout=FAREWELL)
     if not done:
         abandon_relay(socket)

@@ -57,7 +57,7 @@ class AgentTasks:
             if not self._closed:
                 self._on_end()
 
-        task = asyncio.create_task(run())
+        task = asyncio.create_task(run())  # ended by close()
         self._tasks.add(task)
         task.add_done_callback(done)
         return task

@@ -85,7 +85,7 @@ class VideoReceiver:
         self._receiver, self._loop = rtp_receiver, asyncio.get_running_loop()
         self._decoder.start()
         self._slot.plug(self._decoder)
-        self._feedback = [
+        self._feedback = [  # ended by aclose()
             self._loop.create_task(self._send_nacks(rtp_receiver), name="neko-trio-video-nacks"),
             self._loop.create_task(self._reports.run(rtp_receiver), name="neko-trio-video-reports"),
         ]

@@ -166,7 +166,7 @@ def _bound(host: str) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         sock.bind((host, 0))
-    except BaseException:
+    except BaseException:  # whatever it is: nothing stays open
         sock.close()
         raise
     return sock

@@ -322,7 +322,6 @@ class Yielded(ServerAgent):
 @on_asyncio
 async def test_a_role_given_back_too_soon_is_taken_again() -> None:
     """Else both sides would be controlled, and nobody would nominate (seen: 1 of 1,000 connects to a real server)."""
-
     agent, server = make_agent(), Yielded(keep_alive=0.2, network=Network())
     server.ice_controlling = False
     asyncio.get_running_loop().call_later(0.001, agent._give_role_back)
@@ -341,7 +340,6 @@ class Mute(Server):
 @on_asyncio
 async def test_forged_checks_take_no_role() -> None:
     """A nomination counts only from who knows the password."""
-
     agent, server = make_agent(), Mute()
     await server.gather_candidates()
     await agent.gather_candidates()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neko_trio.media import ice_relay, ice_tasks
-from neko_trio.media.aiortc_private import RelayOverTcp, RelayOverUdp, StunMessage
+from neko_trio.media.aiortc_private import RelayOverTcp, RelayOverUdp, StunMessage, authenticate_request
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import IceServerAddress
 from neko_trio.media.ice_relay import TurnDeframer
@@ -140,14 +140,13 @@ async def test_a_lost_request_is_repeated_soon(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("kind", [RelayOverUdp, RelayOverTcp])
 @on_asyncio
 async def test_aioices_clients_sign_when_they_know_for_what(kind: type[RelayOverUdp] | type[RelayOverTcp]) -> None:
-    """The contract of the private names behind ``authenticate``."""
-
+    """The contract of the private names behind ``authenticate_request``."""
     client = kind(("127.0.0.1", 9), "name", "secret", 600, 500)
     request = StunMessage(stun.Method.ALLOCATE, stun.Class.REQUEST)
-    client.authenticate(request)
+    authenticate_request(client, request)
     assert request.attributes == {}
     client.realm, client.nonce, client.integrity_key = "realm", b"nonce", bytes(16)
-    client.authenticate(request)
+    authenticate_request(client, request)
     assert {"USERNAME", "REALM", "NONCE", "MESSAGE-INTEGRITY"} <= request.attributes.keys()
     assert request.check_message_integrity(bytes(16))
 

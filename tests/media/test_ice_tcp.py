@@ -136,7 +136,6 @@ async def test_udp_that_comes_a_little_later_is_preferred(monkeypatch: pytest.Mo
 @on_asyncio
 async def test_an_old_server_that_cannot_check_us_gets_its_role_back() -> None:
     """It ignores our checks in its own role, and cannot know where to send its own."""
-
     setting = Setting(OldServer)
     await setting.open()
     took = await setting.connect()
@@ -150,7 +149,6 @@ async def test_an_old_server_that_cannot_check_us_gets_its_role_back() -> None:
 @on_asyncio
 async def test_udp_and_tcp_at_one_port_are_two_paths() -> None:
     """With udpmux and tcpmux at the same number; a check over TCP must not be taken for one over UDP."""
-
     setting = Setting()
     await setting.open(passive=False)
     port = setting.mux.endpoints[0][1]
