@@ -103,13 +103,16 @@ class Session:
             raise InvalidInput(f"This payload of {event!r} is no JSON: {error}.") from error
         await self._parts.live_link().send_texts([text])
 
-    def control(self, *, wait: bool = False, steal: bool = False) -> AbstractAsyncContextManager[None]:
+    def control(
+        self, *, wait: bool = False, steal: bool = False, regain: bool | float = False
+    ) -> AbstractAsyncContextManager[None]:
         """Become host for the block and give the role back at its end, if it was not ours before.
 
-        See :class:`neko_trio.room.control.Control`: another is host: :class:`HostTaken` at once, or ``wait=True``, or
-        ``steal=True`` for admins. A loss cancels the body and raises :class:`ControlLost`.
+        See :meth:`neko_trio.room.control.Control.control`: another is host: :class:`HostTaken` at once, or
+        ``wait=True``, or ``steal=True`` for admins. A loss cancels the body and raises :class:`ControlLost`; with
+        ``regain``, ``True`` or the most seconds, the block's next input waits politely to have the role back instead.
         """
-        return self._parts.control.control(wait=wait, steal=steal)
+        return self._parts.control.control(wait=wait, steal=steal, regain=regain)
 
     async def flush(self) -> None:
         """Wait until the server has handled all input sent before: X has it. Cancelling is safe.
@@ -131,6 +134,7 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
         services.start_soon(supervisor.run)
         try:
             await supervisor.connected.wait()
+            services.start_soon(parts.control.run)
             yield Session(parts)
         finally:
             services.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import trio
 
@@ -46,9 +46,14 @@ class InputPort:
         self._session_id = ""
         self._last: Channel | None = None
         self._held = Held()
-        self._forgotten = 0
-        self._doubt = False
+        self._losses = 0  # of the host role
+        self._leftover: dict[Release, None] = {}  # what a loss may have left pressed at the server
+        self._press_again = False  # what is held, of keys, the server has let go of since
+        self._regain: Callable[[], Awaitable[None]] | None = None
+        self._doubt: Callable[[], NekoError] | None = None
         self._failure: Callable[[], NekoError] | None = None
+        self.certain = False
+        """Whether :meth:`flush` asks over the WebSocket, too: a loss of the host role in between is then known."""
         self.plans_total = 0
         """Plans handed over so far."""
         self.messages_total = 0
@@ -87,7 +92,7 @@ class InputPort:
 
     def _lose(self, channel: Channel) -> None:
         if channel.lose():
-            self._doubt = True
+            self._doubt = _connection_gone
         if self._last is channel:
             self._last = None
 
@@ -108,38 +113,56 @@ class InputPort:
     async def submit(self, plan: Sequence[ClientMessage]) -> None:
         """Hand over a plan; return when it is in a bounded buffer on its way. A checkpoint.
 
-        Cancelled, the plan is sent whole or not at all. Raises what ``admit`` raises; ``InvalidInput`` for a second
-        press of a held key; ``InputInDoubt`` when input sent *before* may have been lost with its connection, told
-        once, in which case nothing of this plan is sent; ``SessionLost`` or ``SessionClosed`` without a connection.
+        While the host role is away and wanted back (:meth:`lose_role`) it waits for that first. Cancelled, the plan is
+        sent whole or not at all. Raises what ``admit`` raises; ``InvalidInput`` for a second press of a held key;
+        ``InputInDoubt`` when input sent *before* may have been lost with its connection, or with a role that was wanted
+        back, told once, in which case nothing of this plan is sent; ``SessionLost`` or ``SessionClosed`` without a
+        connection.
         """
-        async with self._turn:
-            if self._failure is not None:
-                raise self._failure()  # the end of the session says more than what it left of our rights
-            self._admit()
-            channel = await self._enter()
-            self._admit()  # waiting for a barrier may have cost us the host role
-            messages, after = self._held.after(plan)
-            if messages:
-                await self._send(channel, messages, after)
-            else:
-                self._held = after  # all of it is held already
+        while True:
+            regain = self._regain
+            if regain is not None:
+                self._raise_end()
+                await regain()
+            async with self._turn:
+                if self._failure is not None:
+                    raise self._failure()  # the end of the session says more than what it left of our rights
+                if self._regain is not None:
+                    continue
+                self._admit()
+                channel = await self._enter()
+                if self._regain is not None:
+                    continue  # waiting for a barrier has cost us the host role
+                self._admit()
+                messages, after = self._held.after(plan)
+                messages = [*self._first(self._held), *messages]
+                if messages:
+                    await self._send(channel, messages, after)
+                else:
+                    self._held = after  # all of it is held already
+                return
 
     async def release(self, releases: Sequence[Release]) -> None:
         """Let go of these, if they are still held. A checkpoint. Cancelled, they stay in ``held`` or have been let go.
 
-        Without the host role, or without a connection, the server has let go of them: they are forgotten.
+        Without the host role, or without a connection, they are forgotten: nothing can be sent.
         """
         async with self._turn:
             messages, after = self._held.without(releases)
+            if self._regain is not None:
+                self._held = after  # when the role is back, what was left pressed is let go before all else
+                return
+            messages = [*self._first(after)] if self._press_again else [*self._leftover, *messages]
             if not messages:
                 self._held = after
                 return
+            doubt = self._doubt
             try:
                 self._admit()
                 try:
                     channel = await self._enter()
                 except InputInDoubt:
-                    self._doubt = True  # for the next plan or flush to tell; letting go does not wait for that
+                    self._doubt = doubt or _connection_gone  # for the next plan or flush to tell: this does not wait
                     channel = self._choose()
                 self._admit()
                 await self._send(channel, messages, after)
@@ -150,12 +173,42 @@ class InputPort:
         """Let go of everything this session holds. See :meth:`release`."""
         while self._held:
             await self.release(self._held.releases)
+        if self._leftover:
+            await self.release(())
         await trio.lowlevel.checkpoint()
 
-    def forget_held(self) -> None:
-        """The host role is gone, and with it, at the server, every held key and button."""
-        self._held = Held()
-        self._forgotten += 1
+    def lose_role(self, regain: Callable[[], Awaitable[None]] | None = None) -> None:
+        """The host role is gone. With ``regain`` it is wanted back: plans wait in that call until :meth:`resume`.
+
+        The server lets go of held keys and buttons when the role is released or reset, or its holder disconnected, but
+        not when it is taken, given away or locked (``internal/websocket/handler``, ``internal/api/room/control.go``,
+        ``internal/session/manager.go``): then they stay pressed for up to 10 s, and nothing can be sent. So the first
+        plan with the role lets go of them.
+
+        When it is wanted back, keys still held then are pressed again. A held button or finger is not, and input that
+        no barrier has confirmed may have come too late: either is told once as ``InputInDoubt``.
+        """
+        self._leftover.update(dict.fromkeys(self._held.releases))
+        self._losses += 1
+        held, self._regain = self._held, regain
+        self._held = held.keys if regain is not None else Held()
+        self._press_again = bool(self._held)
+        if regain is None:
+            return
+        if len(held.releases) > len(self._held.releases):
+            self._doubt = _gesture_broken
+        elif any(channel is not None and channel.outstanding for channel in (self._data, self._socket)):
+            self._doubt = _role_gone
+
+    def resume(self) -> None:
+        """The host role is back: plans leave again."""
+        self._regain = None
+
+    def give_up(self) -> NekoError | None:
+        """The host role is not wanted back any more: return what there was to be told, and forget what was held."""
+        self._regain, self._held, self._press_again = None, Held(), False
+        doubt, self._doubt = self._doubt, None
+        return doubt() if doubt is not None else None
 
     @property
     def held(self) -> tuple[Release, ...]:
@@ -172,6 +225,9 @@ class InputPort:
         self._raise_end()
         if self._last is not None and self._last.outstanding:
             await self._barrier(self._last)
+            if self.certain:
+                await self.ask()
+                self._raise_end()
 
     async def flush_media(self) -> bool:
         """:meth:`flush` and :meth:`drain_media`, in one round trip if the data channel carried the input."""
@@ -236,15 +292,18 @@ class InputPort:
 
     async def _send(self, channel: Channel, messages: Sequence[ClientMessage], after: Held) -> None:
         self._held = self._held.joined(after)  # until it is certain that it was sent, what may be held is held
-        self._last, forgotten = channel, self._forgotten
+        self._last, losses = channel, self._losses
         try:
             await channel.send(messages)
         except NekoError:
             self._lose(channel)
-            self._doubt = False  # this error tells it
+            self._doubt = None  # this error tells it
             raise
-        if forgotten == self._forgotten:
-            self._held = after
+        if losses == self._losses:
+            self._held, self._press_again = after, False
+            self._leftover.clear()
+        elif self._regain is not None:
+            self._held = after.keys
         self.plans_total += 1
         self.messages_total += len(messages)
 
@@ -252,25 +311,41 @@ class InputPort:
         try:
             await channel.barrier()
         except ChannelLost:
-            self._doubt = False
+            self._doubt = None
             cause = self._failure() if self._failure is not None else None
-            raise _doubtful() from cause
+            raise _connection_gone() from cause
+
+    def _first(self, held: Held) -> Iterable[ClientMessage]:
+        """What goes before the next plan, so that the server's keys and buttons are those of ``held``."""
+        return (*self._leftover, *(held.presses if self._press_again else ()))
 
     def _raise_end(self) -> None:
         if self._failure is not None:
             raise self._failure()
-        if self._doubt:
-            self._doubt = False
-            raise _doubtful()
+        if self._doubt is not None:
+            doubt, self._doubt = self._doubt, None
+            raise doubt()
 
 
 def _unplugged() -> NekoError:
     return SessionLost("There is no connection to the server now, nothing was sent.", step="input")
 
 
-def _doubtful() -> NekoError:
+def _doubtful(message: str) -> NekoError:
     return InputInDoubt(
-        "The connection that carried the input before this went away without confirming it.",
+        message,
         hint="Look at the screen before acting again: the input may or may not have arrived.",
         step="input",
     )
+
+
+def _connection_gone() -> NekoError:
+    return _doubtful("The connection that carried the input before this went away without confirming it.")
+
+
+def _role_gone() -> NekoError:
+    return _doubtful("The host role was taken away before the server had confirmed the input before this.")
+
+
+def _gesture_broken() -> NekoError:
+    return _doubtful("The host role was taken away while a mouse button or a finger was down: that gesture came apart.")

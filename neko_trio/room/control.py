@@ -1,39 +1,26 @@
-"""Becoming host, staying it, and giving it back."""
+"""Becoming host, staying it, getting it back, and giving it back."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
-from neko_trio.errors import ControlLocked, ControlLost, HostTaken, InputInDoubt, NekoError, NotAllowed
+from neko_trio.errors import ControlLocked, HostTaken, InputInDoubt, InvalidInput, NekoError, NotAllowed
 from neko_trio.protocol.requests import ControlRelease, ControlRequest
+from neko_trio.room.lease import Lease, Use, lost
 from neko_trio.room.rights import host_name, host_taken, why_not_host
 
 if TYPE_CHECKING:
     from neko_trio._state import State
 
 logger = logging.getLogger("neko_trio.control")
-
-
-class _Lease:
-    """The host role while somebody here uses it."""
-
-    def __init__(self, taken: bool) -> None:
-        self.taken = taken  # by us: so it is ours to give back
-        self.users = 0
-        self.scopes: set[trio.CancelScope] = set()
-        self.lost: State | None = None  # the snapshot in which another, or nobody, was host
-
-    def error(self) -> ControlLost:
-        assert self.lost is not None
-        reason = f"{host_name(self.lost)} has it now" if self.lost.host is not None else "it was taken away"
-        return ControlLost(f"The host role was lost while it was in use: {reason}.", holder=self.lost.host)
 
 
 class Control:
@@ -57,11 +44,17 @@ class Control:
         self._take_by_rest = take
         self._close_timeout = close_timeout
         self._turn = trio.Lock()
-        self._joining = 0
-        self._lease: _Lease | None = None
+        self._lease: Lease | None = None
+        self._hosting = state.value.is_host
+        self._waiting = 0  # who would have the role from its host, of blocks to enter and of input
+        self._asked = False  # since they began to wait
+        self._asked_of: str | None = None  # the host who may still give it because of that
+        self._given = False  # it was given, because of that
 
     @asynccontextmanager
-    async def control(self, *, wait: bool = False, steal: bool = False) -> AsyncIterator[None]:
+    async def control(
+        self, *, wait: bool = False, steal: bool = False, regain: bool | float = False
+    ) -> AsyncIterator[None]:
         """Be host inside the block; yields once the server has confirmed it.
 
         When another session is host: :class:`~neko_trio.errors.HostTaken` at once; with ``wait`` the host is asked
@@ -74,38 +67,70 @@ class Control:
         ``close_timeout``, and also when it is left by an exception or cancelled. When the server did not confirm
         the input within that bound, a block that ended well raises :class:`~neko_trio.errors.InputInDoubt`.
 
-        Losing the role cancels the block and raises :class:`~neko_trio.errors.ControlLost`.
+        Losing the role cancels the block and raises :class:`~neko_trio.errors.ControlLost`. With ``regain`` it does
+        not: nothing is sent while another is host, and the next input call of the session waits politely. It asks the
+        host once, when it begins to wait, and goes on when the role is given or free; a number is the longest such
+        wait, in seconds, after which the block is lost all the same. Keys held meanwhile are pressed again. What cannot
+        be mended raises :class:`~neko_trio.errors.InputInDoubt` from the next input call, once: input that was sent and
+        not confirmed (by ``flush()``) when the role went, and a gesture with a button or a finger down. Locked
+        controls, private mode and a right that is withdrawn end the block at once, as nobody could give the role back.
         """
-        lease = await self._join(wait=wait, steal=steal)
-        scope = trio.CancelScope()
-        lease.scopes.add(scope)
+        patience = _patience(regain)
+        use = await self._join(patience, wait=wait, steal=steal)
         try:
-            with scope:
+            with use.scope:
                 yield
         except BaseException as error:
-            lease.scopes.discard(scope)
             try:
-                await self._leave(lease)  # noqa: ASYNC102 - shielded and bounded inside
+                await self._leave(use)  # noqa: ASYNC102 - shielded and bounded inside
             except NekoError as failed:
                 error.add_note(f"neko_trio: giving back the host role failed as well: {failed}")
-            if lease.lost is not None and isinstance(error, HostTaken | NotAllowed | ControlLocked):
-                raise lease.error() from error  # noqa: ASYNC104 - the block met the loss before the cancellation did
+            if use.lost is not None and isinstance(error, HostTaken | NotAllowed | ControlLocked):
+                raise use.lost from error  # noqa: ASYNC104 - the block met the loss before the cancellation did
             raise
-        lease.scopes.discard(scope)
-        await self._leave(lease)
-        if lease.lost is not None:
-            raise lease.error()
+        if use.scope.cancelled_caught and use.lost is None:
+            use.lost = lost(self._state.value)  # its patience has ended
+        await self._leave(use)
+        if use.lost is not None:
+            raise use.lost
 
     def on_state(self, state: State) -> None:
         """A new snapshot has been set. Never blocks."""
+        lease, was_host, self._hosting = self._lease, self._hosting, state.is_host
         if state.is_host:
+            if not was_host:
+                self._given, self._asked, self._asked_of = self._asked_of is not None, False, None
+                if lease is not None and lease.away:
+                    lease.come_back(self._given)
+                    self._inputs.resume()
             return
-        self._inputs.forget_held()
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.lost = state
-            for scope in lease.scopes:
-                scope.cancel(reason="the host role was lost")
+        if state.host != self._asked_of:
+            self._asked_of = None
+        refused = why_not_host(state)
+        if was_host:
+            self._given = False
+            if lease is not None and refused is None and lease.patient:
+                self._inputs.lose_role(self._regain)
+                lease.go_away(state)
+                return
+            self._inputs.lose_role()
+            if lease is not None:
+                self._lease = None
+                if state.host is not None or not lease.releasing:
+                    lease.end(state, refused)
+        elif lease is not None and lease.away and refused is not None:
+            self._inputs.give_up()
+            self._lease = None
+            lease.end(state, refused)
+
+    async def run(self) -> None:
+        """Give the role back when it is given, because it was asked for, to nobody any more. Until cancelled."""
+        try:
+            while True:
+                await self._state.wait(lambda _now: self._unwanted)
+                await self._return_unwanted()
+        except NekoError:
+            return  # the session has ended, and says so elsewhere
 
     async def give_back(self) -> None:
         """The session ends: let go, flush, and release the role if it is used and was taken here. Bounded, shielded.
@@ -115,43 +140,74 @@ class Control:
         lease = self._lease
         if lease is None:
             await trio.lowlevel.checkpoint()
+            await self._return_unwanted()
             return
         try:
-            await self._give_back(lease, even_if_used=True)
+            await self._give_back(lease)
         except NekoError as error:
             logger.info("giving back the host role failed: %s", error)
 
     # -- taking it
 
-    async def _join(self, *, wait: bool, steal: bool) -> _Lease:
-        asked = False
-        self._joining += 1
-        try:
+    async def _join(self, patience: float | None, *, wait: bool, steal: bool) -> Use:
+        use = Use(patience)
+        with self._wanting():
+            try:
+                while True:
+                    async with self._turn:
+                        taken: bool | None = False
+                        if self._lease is None or self._lease.away:
+                            taken = await self._take(wait=wait, steal=steal)
+                        if taken is not None:
+                            lease = self._lease = self._lease or Lease()
+                            lease.taken |= taken
+                            use.lease = lease
+                            lease.uses.add(use)
+                            self._inputs.certain = lease.patient
+                            return use
+                    await self._free()
+            except BaseException:
+                if self._waiting == 1:
+                    await self._return_unwanted(waiting=1)  # noqa: ASYNC102 - shielded and bounded inside
+                raise
+
+    async def _regain(self) -> None:
+        """Input waits until the role is back, or not wanted back any more."""
+        lease = self._lease
+        if lease is None or not lease.away:
+            await trio.lowlevel.checkpoint()
+            return
+        with self._wanting(), lease.waiting():
             while True:
                 async with self._turn:
-                    lease = self._lease
-                    if lease is None:
-                        taken = await self._take(asked=asked, wait=wait, steal=steal)
-                        asked = True
-                        if taken is not None:
-                            lease = self._lease = _Lease(taken)
-                    if lease is not None:
-                        lease.users += 1
-                        return lease
-                if wait:
-                    await self._state.wait(lambda now: now.host is None or now.is_host or bool(why_not_host(now)))
-        except BaseException:
-            if asked and self._joining == 1 and self._lease is None and self._state.value.is_host:
-                await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
-            raise
-        finally:
-            self._joining -= 1
+                    if not lease.away:
+                        return
+                    taken = await self._take(wait=True, steal=False)
+                    if taken is not None:
+                        lease.taken |= taken
+                        return
+                await self._free()
 
-    async def _take(self, *, asked: bool, wait: bool, steal: bool) -> bool | None:
+    async def _free(self) -> None:
+        """Wait until the role can be had, or never."""
+        await self._state.wait(lambda now: now.host is None or now.is_host or why_not_host(now) is not None)
+
+    @contextmanager
+    def _wanting(self) -> Iterator[None]:
+        """Whoever waits in here wants the role: the host is asked once for all of them."""
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._asked = False
+
+    async def _take(self, *, wait: bool, steal: bool) -> bool | None:
         """Whether the role was taken here, not had before; ``None`` when the room is to be read again."""
         before = self._state.value
         if before.is_host:
-            return asked
+            return self._given
         _raise_if(why_not_host(before))
         implicit = before.settings.implicit_hosting
         if before.host is None or (steal and implicit):
@@ -165,7 +221,8 @@ class Control:
             await self._request_by_rest()
         elif not wait:
             raise host_taken(before)
-        elif not asked and not implicit:  # with implicit hosting to ask is to take
+        elif not self._asked and not implicit:  # with implicit hosting to ask is to take
+            self._asked, self._asked_of = True, before.host
             await self._inputs.ask(ControlRequest())
         after = self._state.value
         if after.is_host:
@@ -173,6 +230,8 @@ class Control:
         _raise_if(why_not_host(after))
         if before.host is None and after is before:
             raise NotAllowed("The server did not make this session host, and gave no reason.", step="control")
+        if before.host is None and after.host is not None:
+            self._asked, self._asked_of = True, after.host  # who was faster got the request
         if after.host is not None and not wait:
             raise host_taken(after)
         return None
@@ -201,40 +260,83 @@ class Control:
             except NekoError as error:
                 logger.debug("could not take a request for the host role back: %s", error)
 
+    @property
+    def _unwanted(self) -> bool:
+        return self._hosting and self._given and self._lease is None and self._waiting == 0
+
+    async def _return_unwanted(self, waiting: int = 0) -> None:
+        """Release a role that was given on request, when all but ``waiting`` who wanted it have gone."""
+        if self._hosting and self._given and self._lease is None and self._waiting == waiting:
+            self._given = False  # once
+            await self._take_back()
+
     # -- giving it back
 
-    async def _leave(self, lease: _Lease) -> None:
-        lease.users -= 1
-        if lease.users == 0 and lease is self._lease:
-            await self._give_back(lease)
+    async def _leave(self, use: Use) -> None:
+        lease, use.leaving = use.lease, True
+        try:
+            if lease is self._lease and lease.uses == {use}:
+                await self._give_back(lease, use)
+        finally:
+            lease.uses.discard(use)
+            self._inputs.certain = self._lease is not None and self._lease.patient
 
-    async def _give_back(self, lease: _Lease, *, even_if_used: bool = False) -> None:
+    async def _give_back(self, lease: Lease, use: Use | None = None) -> None:
+        """Let go, flush and release: after the last ``use``, or, with ``None``, after the session."""
+        deadline = trio.current_time() + self._close_timeout
+        flushing = trio.CancelScope(deadline=deadline - self._close_timeout / 4)
         failure: NekoError | None = None
-        with trio.CancelScope(shield=True):  # bounded by the two scopes inside
-            async with self._turn:
-                if lease is not self._lease or (lease.users and not even_if_used):
-                    return  # lost, given back or joined while waiting for the turn
-                deadline = trio.current_time() + self._close_timeout
-                with trio.move_on_at(deadline - self._close_timeout / 4) as flushing:
+
+        def is_last() -> bool:
+            return lease is self._lease and (use is None or lease.uses == {use})
+
+        if not lease.away:  # else whoever regains it has the turn
+            with trio.CancelScope(shield=True):  # bounded by the scopes inside
+                with trio.move_on_at(deadline) as queueing:
+                    await self._turn.acquire()
+                if not queueing.cancelled_caught:
                     try:
-                        await self._inputs.release_held()
-                        await self._inputs.flush()
-                    except NekoError as error:
-                        failure = error
-                if lease is not self._lease:
-                    return  # lost while flushing
-                self._lease = None  # what follows is our own doing, no loss
-                if lease.taken:
-                    with trio.move_on_at(deadline):
-                        try:
-                            await self._inputs.ask(ControlRelease())
-                        except NekoError as error:
-                            failure = failure or error
+                        if is_last() and not lease.away:
+                            failure = await self._release(lease, flushing, deadline)
+                    finally:
+                        self._turn.release()
+        if is_last():
+            self._lease = None
+            if lease.away:
+                lease.stop_waits()
+                failure = self._inputs.give_up()
         _raise_if(failure)
         if flushing.cancelled_caught:
             raise InputInDoubt(
                 f"The server did not confirm the input within {self._close_timeout * 3 / 4:g} s.", step="control"
             )
+
+    async def _release(self, lease: Lease, flushing: trio.CancelScope, deadline: float) -> NekoError | None:
+        failure: NekoError | None = None
+        with flushing:
+            try:
+                await self._inputs.release_held()
+                await self._inputs.flush()
+            except NekoError as error:
+                failure = error
+        if lease is not self._lease or lease.away:
+            return None  # lost while flushing, and that says more
+        lease.releasing = True  # that the role goes is our own doing from here on
+        if lease.taken:
+            with trio.move_on_at(deadline):
+                try:
+                    await self._inputs.ask(ControlRelease())
+                except NekoError as error:
+                    failure = failure or error
+        return failure
+
+
+def _patience(regain: bool | float) -> float | None:
+    if isinstance(regain, bool):
+        return math.inf if regain else None
+    if not isinstance(regain, int | float) or not regain > 0:
+        raise InvalidInput(f"regain={regain!r} is True, False or a number of seconds above 0.")
+    return regain
 
 
 def _raise_if(error: NekoError | None) -> None:
