@@ -28,8 +28,8 @@ class Held:
     """The keys, buttons and fingers that are down, oldest first. A value: :meth:`after` makes a new one.
 
     The server refuses a second down without an up in between, and an up without a down, both silently (its
-    ``pkg/xorg/xorg.go`` and ``pkg/xinput/xinput.go``). So an overlapping hold of a modifier is counted here and sent once, and any other such
-    message is an error before it leaves.
+    ``pkg/xorg/xorg.go`` and ``pkg/xinput/xinput.go``). So an overlapping hold of a modifier is counted here and sent
+    once, and any other such message is an error before it leaves.
     """
 
     def __init__(self, counts: dict[Release, int] | None = None, lifts: dict[Release, TouchEnd] | None = None) -> None:

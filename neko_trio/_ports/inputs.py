@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -28,6 +29,9 @@ It keeps a flush, and the release after a cancellation, short; and each message 
 took 25 ms to the real server's pong, some of 256 lost a datagram and took the 1 s of SCTP's retransmission timer.
 """
 
+RELEASE_TIMEOUT = 2.0
+"""Seconds that letting go may take where a gesture is cancelled."""
+
 
 class InputPort:
     """Where mouse and keyboard hand over their plans. Trio thread only.
@@ -38,8 +42,12 @@ class InputPort:
     the typed error of a session that may not control the desktop now.
     """
 
-    def __init__(self, *, admit: Callable[[], None]) -> None:
+    def __init__(
+        self, *, admit: Callable[[], None], on_sent: Callable[[Sequence[ClientMessage]], None] = lambda _messages: None
+    ) -> None:
+        """``on_sent`` is told what has left, right after it has. Must not raise."""
         self._admit = admit
+        self._on_sent = on_sent
         self._turn = trio.Lock()
         self._data: DataInput | None = None
         self._socket: SocketInput | None = None
@@ -110,14 +118,21 @@ class InputPort:
 
     # -- input
 
-    async def submit(self, plan: Sequence[ClientMessage]) -> None:
+    def check(self) -> None:
+        """Raise what :meth:`submit` would raise at once."""
+        if self._failure is not None:
+            raise self._failure()
+        if self._regain is None:
+            self._admit()
+
+    async def submit(self, plan: Sequence[ClientMessage], *, on_sending: Callable[[], None] = lambda: None) -> None:
         """Hand over a plan; return when it is in a bounded buffer on its way. A checkpoint.
 
         While the host role is away and wanted back (:meth:`lose_role`) it waits for that first. Cancelled, the plan is
         sent whole or not at all. Raises what ``admit`` raises; ``InvalidInput`` for a second press of a held key;
         ``InputInDoubt`` when input sent *before* may have been lost with its connection, or with a role that was wanted
         back, told once, in which case nothing of this plan is sent; ``SessionLost`` or ``SessionClosed`` without a
-        connection.
+        connection. ``on_sending`` is called right before the plan leaves: from then on it may have been sent.
         """
         while True:
             regain = self._regain
@@ -136,11 +151,37 @@ class InputPort:
                 self._admit()
                 messages, after = self._held.after(plan)
                 messages = [*self._first(self._held), *messages]
+                on_sending()
                 if messages:
                     await self._send(channel, messages, after)
                 else:
                     self._held = after  # all of it is held already
                 return
+
+    @asynccontextmanager
+    async def pressed(self, plan: Sequence[ClientMessage], releases: Sequence[Release]) -> AsyncIterator[None]:
+        """:meth:`submit` a plan that presses, for a block that lets go by itself where it ends well.
+
+        Where it does not, cancelled or by an error, what it still holds of ``releases`` is let go of here, bounded, and
+        also when only the plan was cancelled after it may have left.
+        """
+        sending = False
+
+        def note() -> None:
+            nonlocal sending
+            sending = True
+
+        try:
+            await self.submit(plan, on_sending=note)
+            yield
+        except BaseException as error:
+            if sending:
+                with trio.move_on_after(RELEASE_TIMEOUT, shield=True):
+                    try:
+                        await self.release(releases)
+                    except NekoError as failed:
+                        error.add_note(f"neko_trio: letting go failed as well: {failed}")
+            raise
 
     async def release(self, releases: Sequence[Release]) -> None:
         """Let go of these, if they are still held. A checkpoint. Cancelled, they stay in ``held`` or have been let go.
@@ -306,6 +347,7 @@ class InputPort:
             self._held = after.keys
         self.plans_total += 1
         self.messages_total += len(messages)
+        self._on_sent(messages)
 
     async def _barrier(self, channel: Channel) -> None:
         try:

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 
 from neko_trio._ports.held import Held
 from neko_trio.errors import InvalidInput
-from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, ClientMessage, KeyDown, KeyUp, Move
+from neko_trio.protocol.data_channel import (
+    ButtonDown,
+    ButtonUp,
+    ClientMessage,
+    KeyDown,
+    KeyUp,
+    Move,
+    TouchBegin,
+    TouchEnd,
+    TouchUpdate,
+)
 
 SHIFT = 0xFFE1
 A = 0x61
@@ -79,3 +89,36 @@ def test_the_server_never_gets_what_it_would_drop(steps: list[ClientMessage]) ->
                 case _:
                     down.remove(message)
     assert down == set(held.releases)
+
+
+def test_a_finger_is_lifted_where_it_is() -> None:
+    messages, held = Held().after([TouchBegin(7, 1, 2, 255), TouchBegin(8, 3, 4, 255), TouchUpdate(7, 5, 6, 100)])
+    assert messages == [TouchBegin(7, 1, 2, 255), TouchBegin(8, 3, 4, 255), TouchUpdate(7, 5, 6, 100)]
+    assert held.releases == (TouchEnd(8, 3, 4, 0), TouchEnd(7, 5, 6, 0))
+    messages, held = held.without([TouchEnd(7, 0, 0, 0), TouchEnd(9, 0, 0, 0)])
+    assert messages == [TouchEnd(7, 5, 6, 0)]
+    messages, held = held.after([TouchEnd(8, 9, 9, 0)])
+    assert messages == [TouchEnd(8, 9, 9, 0)]
+    assert not held
+    assert held.releases == ()
+
+
+@pytest.mark.parametrize("message", [TouchUpdate(1, 0, 0, 0), TouchEnd(1, 0, 0, 0)])
+def test_a_finger_that_is_not_down_is_not_moved_or_lifted(message: ClientMessage) -> None:
+    with pytest.raises(InvalidInput, match="Finger 1 is not down"):
+        Held().after([message])
+    _, held = Held().after([TouchBegin(1, 0, 0, 0)])
+    with pytest.raises(InvalidInput, match="held down already"):
+        held.after([TouchBegin(1, 5, 5, 0)])
+
+
+def test_between_two_truths_the_larger_count_holds() -> None:
+    """So that one release of an overlapping hold, sent or not, does not let go of the other one's key."""
+    _, outer = Held().after([KeyDown(SHIFT)])
+    _, both = outer.after([KeyDown(SHIFT)])
+    assert both.joined(outer).without([KeyUp(SHIFT)])[0] == []
+    assert outer.joined(both).without([KeyUp(SHIFT)])[0] == []
+    _, touched = outer.after([TouchBegin(1, 2, 3, 4)])
+    _, moved = touched.after([TouchUpdate(1, 5, 6, 4)])
+    assert touched.joined(moved).releases[0] == TouchEnd(1, 5, 6, 0)
+    assert touched.joined(outer).releases[0] == TouchEnd(1, 2, 3, 0)
