@@ -28,6 +28,12 @@ class State:
     streams: tuple[str, ...]
     stream: str | None = None
     revision: int = 0
+    file_transfer: events.FileTransferUpdate | None = None
+    """The folder of the file transfer plugin; ``None`` until the server has spoken of it, right after the connect."""
+    file_dialog: str | None = None
+    """While a program's file chooser is open: the session id of who was host when it opened."""
+    opens_links: bool | None = None
+    """Whether the openinapp plugin is on; ``None`` until the server has said so, right after the connect."""
 
     @property
     def is_host(self) -> bool:
@@ -79,6 +85,14 @@ def _change(state: State, event: events.ServerEvent) -> State:
         case events.SessionStateChanged() if event.id in state.sessions:
             known = state.sessions[event.id]
             return _with_session(state, SessionInfo(id=known.id, profile=known.profile, state=event.state))
+        case events.FileTransferUpdate() if event != state.file_transfer:
+            return replace(state, file_transfer=event)
+        case events.FileChooserDialogOpened():
+            return replace(state, file_dialog=event.id)
+        case events.FileChooserDialogClosed():
+            return replace(state, file_dialog=None)
+        case events.OpenInAppInit() if event.enabled is not state.opens_links:
+            return replace(state, opens_links=event.enabled)
         case _:
             return state
 

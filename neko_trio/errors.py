@@ -12,6 +12,7 @@
     │   ├── ControlLost                  the host role was taken while it was in use
     │   ├── VideoOff                     a frame was asked of a session opened with ``video="off"``
     │   ├── EventTimeout                 (also a TimeoutError) what ``expect`` waited for did not come in time
+    │   ├── FilesRefused                 no program of the desktop took the files
     │   └── SessionClosed                used after its ``async with`` block
     ├── ServerError                      whoever runs the server
     │   ├── NotNeko                      something answers there, but it is no Neko v3 server
@@ -52,6 +53,7 @@ __all__ = [
     "ControlLost",
     "EventTimeout",
     "FeatureOff",
+    "FilesRefused",
     "HostTaken",
     "IceFailed",
     "InputInDoubt",
@@ -161,6 +163,10 @@ class AudioOff(CallerError):
 
 class EventTimeout(CallerError, TimeoutError):
     """The event that ``session.expect`` waits for at the end of its block did not come in time."""
+
+
+class FilesRefused(CallerError):
+    """No program of the desktop took the files: none at that place does, or no file chooser is open."""
 
 
 class SessionClosed(CallerError):

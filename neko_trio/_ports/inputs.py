@@ -17,7 +17,7 @@ from neko_trio._ports.channels import (
     SocketWire,
 )
 from neko_trio._ports.held import Held, Release
-from neko_trio.errors import CallerError, InputInDoubt, NekoError, SessionLost
+from neko_trio.errors import CallerError, InputInDoubt, InvalidInput, NekoError, SessionLost
 from neko_trio.protocol.data_channel import ClientMessage, Pong
 from neko_trio.protocol.events import SendUnicast
 from neko_trio.protocol.requests import ClientRequest
@@ -182,6 +182,18 @@ class InputPort:
                     except NekoError as failed:
                         error.add_note(f"neko_trio: letting go failed as well: {failed}")
             raise
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """A block in which the server itself moves the mouse and types: all input before has been handled, none leaves.
+
+        Raises ``InvalidInput`` while anything is held, which would spoil it, and what :meth:`flush` raises.
+        """
+        async with self._turn:
+            if self._held:
+                raise InvalidInput("Keys or buttons are held.", hint="Let go of them first.")
+            await self.flush()
+            yield
 
     async def release(self, releases: Sequence[Release]) -> None:
         """Let go of these, if they are still held. A checkpoint. Cancelled, they stay in ``held`` or have been let go.

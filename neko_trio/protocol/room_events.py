@@ -217,6 +217,8 @@ class BroadcastStatus(ServerEvent, frozen=True, omit_defaults=True):
     is_active: bool
     url: str | None = None
 
+    __repr__ = BroadcastInfo.__repr__
+
 
 class SendUnicast(ServerEvent, frozen=True):
     """An opaque message of another client, or of oneself. ``body`` is any JSON value."""
@@ -245,7 +247,7 @@ class FileChooserDialogOpened(ServerEvent, frozen=True):
 
 
 class FileChooserDialogClosed(ServerEvent, frozen=True):
-    """The file chooser is closed."""
+    """The file chooser is closed; ``id`` is empty."""
 
     event = "file_chooser_dialog/closed"
     id: str
@@ -272,16 +274,19 @@ class ChatMessage(ServerEvent, frozen=True):
         return self.content.text
 
 
-class FileTransferUpdate(ServerEvent, frozen=True):
-    """The file transfer plugin's state; ``files`` is ``None`` when it is off."""
+class FileTransferUpdate(ServerEvent, frozen=True, omit_defaults=True):
+    """The file transfer plugin's state; ``files`` is ``None`` when it is off.
+
+    What ``user_…`` may do are those who are no admins; ``None`` where the server does not say (3.1.4 and before).
+    """
 
     event = "filetransfer/update"
     enabled: bool
     root_dir: str
-    user_download: bool
-    user_upload: bool
-    user_delete: bool
     files: tuple[FileItem, ...] | None
+    user_download: bool | None = None
+    user_upload: bool | None = None
+    user_delete: bool | None = None
 
 
 class OpenInAppInit(ServerEvent, frozen=True):
