@@ -1,4 +1,4 @@
-"""The handshake: two straight functions on one page. Each step has its moment on the timeline.
+"""The handshake: two straight functions on one page. Each step has its moment on the timeline; the peer marks its own.
 
 ``open_link``: dial → WebSocket open → ``system/init``.
 ``open_peer``: ``signal/request`` at once → wait for *the* offer, once → peer connection made **from** the offer, with
@@ -124,7 +124,7 @@ async def open_peer(
             attempt.step = "offer"
             provide = await signals.take_offer()
             timeline.mark("offer_received")
-            check_offer(provide)
+            check_codecs(provide)
 
             attempt.step = "peer"
             tasks = PeerTasks(link, signals, timeline)
@@ -132,28 +132,23 @@ async def open_peer(
             video = PeerVideo(ports.video, link, signals.video, timeline, peer=lambda: tasks.peer)
             setup = _setup(provide, link, ports, options, timeline, tasks, video.keyframe_needed)
             async with open_connection(setup) as peer, open_services() as services:
-                timeline.mark("peer_created")
                 tasks.peer = peer
                 attempt.ice_failed = peer.ice_failed
                 services.start_soon(tasks.watch_server)
                 attempt.step = "remote_description"
                 await peer.set_remote_description()
-                timeline.mark("remote_description_set")
                 services.start_soon(tasks.feed_candidates)
 
                 attempt.step = "answer"
                 answer = await peer.set_local_description()
-                timeline.mark("local_description_set")
                 await link.send(requests.SignalAnswer(sdp=answer))
                 answer_owed = False
-                timeline.mark("answer_sent")
                 peer.start_checks()
                 services.start_soon(tasks.send_local_candidates)
                 services.start_soon(tasks.answer_renegotiations)
 
                 attempt.step = "ice"
                 await peer.wait_connected()
-                timeline.mark("connected")
 
                 attempt.step = "video"
                 sound = PeerAudio(ports.audio, link, signals.audio) if ports.audio is not None else None
@@ -161,7 +156,6 @@ async def open_peer(
                     await video.begin()
                     services.start_soon(tasks.watch_peer)
                     services.start_soon(video.run)
-                    services.start_soon(tasks.mark_data_channel)
                     services.start_soon(ports.round_trip.measure, peer)
                     if sound is not None:
                         services.start_soon(sound.run)
@@ -170,9 +164,11 @@ async def open_peer(
                 finally:
                     services.settle()
                     with attempt.budget.shield():
-                        await together(*((video.end, sound.end) if sound is not None else (video.end,)))  # noqa: ASYNC102 - the budget is a shield
+                        ends = [video.end] if sound is None else [video.end, sound.end]
+                        await together(*ends)  # noqa: ASYNC102 - the budget is a shield
                         # Side by side when the whole session goes; a peer may also go alone.
-                        await together(*((peer.aclose, link.aclose) if attempt.closing else (peer.aclose,)))  # noqa: ASYNC102 - the budget is a shield
+                        closes = [peer.aclose, link.aclose] if attempt.closing else [peer.aclose]
+                        await together(*closes)  # noqa: ASYNC102 - the budget is a shield
         except BaseException:
             if answer_owed and link.alive:
                 with attempt.budget.shield():
@@ -180,8 +176,12 @@ async def open_peer(
             raise
 
 
-def check_offer(provide: events.SignalProvide) -> None:
-    """Refuse an offer that no peer connection can be made from."""
+def check_codecs(provide: events.SignalProvide) -> None:
+    """Refuse an offer without a video codec that can be decoded, before anything is made from it.
+
+    Raises :class:`~neko_trio.errors.UnsupportedCodec`, or :class:`~neko_trio.errors.ProtocolViolation` for what is no
+    SDP. What else aiortc could not take is refused by the peer (:mod:`neko_trio.media.offer_check`).
+    """
     from neko_trio.media.depayload import FORMATS, unsupported
 
     try:
