@@ -87,11 +87,6 @@ class PeerTasks:
             else:
                 await self._link.send(requests.SignalAnswer(sdp=answer))
 
-    async def mark_data_channel(self) -> None:
-        """Note when the data channel opened."""
-        await self.peer.wait_data_channel()
-        self._timeline.mark("data_channel_open")
-
     # -- the end
 
     async def watch_server(self) -> None:
