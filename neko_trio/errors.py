@@ -129,28 +129,26 @@ class NotAllowed(CallerError):
     """The member's profile or the room's private mode forbids it; the server would have dropped it silently."""
 
 
-class HostTaken(CallerError):
-    """Another session is host. ``holder`` is its session id."""
+class _HeldByAnother(CallerError):
+    """``holder`` is the host's session id, or ``None``."""
 
     retryable = True
 
     def __init__(self, message: str, *, holder: str | None = None, hint: str | None = None, step: str | None = None):
         super().__init__(message, hint=hint, step=step)
         self.holder = holder
+
+
+class HostTaken(_HeldByAnother):
+    """Another session is host. ``holder`` is its session id."""
 
 
 class ControlLocked(CallerError):
     """The room's controls are locked for users."""
 
 
-class ControlLost(CallerError):
+class ControlLost(_HeldByAnother):
     """The host role was taken away while it was in use. ``holder`` is the new host's session id, or ``None``."""
-
-    retryable = True
-
-    def __init__(self, message: str, *, holder: str | None = None, hint: str | None = None, step: str | None = None):
-        super().__init__(message, hint=hint, step=step)
-        self.holder = holder
 
 
 class VideoOff(CallerError):
