@@ -10,7 +10,8 @@ from typing import Any, Literal
 from netlab.lab import Network
 
 PLAIN = Network()
-UDP_PORTS = "20000-20199"
+EPR = ("--webrtc.epr", "20000-20199")
+"""The flags that give the server its UDP ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Row:
     """The ICE servers that clients are told; ``None``: one STUN server, which works."""
     backend: tuple[dict[str, Any], ...] | None = None
     """The server's own; ``None``: as the clients', if the server itself can use them, else the working STUN server."""
-    flags: tuple[str, ...] = ("--webrtc.epr", UDP_PORTS)
+    flags: tuple[str, ...] = EPR
     announced: str | None = ""
     """What the server says its address is (``nat1to1``); empty: the one it has. ``None``: nothing, it looks."""
     codec: str = "VP8"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from netlab.lab import DEAD, MUX_PORT, NOWHERE, STUN_PORT, TLS_PORT, Network, address
-from netlab.row import PLAIN, UDP_PORTS, Goal, Proof, Row
+from netlab.row import EPR, PLAIN, Goal, Proof, Row
 
 TURN_USER = "neko"
 TURN_PASSWORD = "trio"
@@ -17,6 +17,9 @@ DIRECT = Goal("within", 50.0)
 """Milliseconds from the dial to connected over a relay, or over TCP."""
 FAILS = Goal("fails", 12_000.0)
 """Milliseconds within which a connect that cannot succeed must have failed."""
+
+
+TCPMUX = ("--webrtc.tcpmux", str(MUX_PORT))
 
 
 def stun(host: str = "", port: int = STUN_PORT) -> dict[str, Any]:
@@ -36,6 +39,8 @@ UDP = {"protocol": "udp"}
 DIRECT_UDP = {"protocol": "udp", "local_type": "host"}
 RELAYED = {"local_type": "relay"}
 TCP = {"protocol": "tcp"}
+NO_UDP_TO_SERVER = Proof("udp_to_server", some=False)
+NO_UDP_TO_RELAY = Proof("udp_to_relay", some=False)
 BEHIND_NAT = (Proof("masqueraded"), Proof("unsolicited"), Proof("client_address_at_server", some=False))
 LOCAL_TURN = turn(host="127.0.0.1")
 CAPTURE = (
@@ -65,6 +70,22 @@ def pipeline(encoder: str, display: str) -> str:
     return CAPTURE.format(display=display) + ENCODERS[encoder] + " ! appsink name=appsink"
 
 
+def by_relay_only(
+    name: str, what: str, *servers: dict[str, Any], proofs: tuple[Proof, ...], connects: bool = True
+) -> Row:
+    """A client that may use relays only, of these ICE servers; its packets must not reach the server otherwise."""
+    return Row(
+        name=name,
+        what=f"relay only, {what}",
+        frontend=servers,
+        backend=(stun(),),
+        relay_only=True,
+        goal=DIRECT if connects else FAILS,
+        pair=RELAYED if connects else {},
+        proofs=(*proofs, NO_UDP_TO_SERVER),
+    )
+
+
 ROWS: tuple[Row, ...] = (
     Row(name="default", what="a real address, a STUN server that answers", pair=UDP, proofs=(Proof("udp_to_server"),)),
     Row(
@@ -72,7 +93,7 @@ ROWS: tuple[Row, ...] = (
         what="client on the server's machine, which announces 127.0.0.1",
         network=Network(route="loopback"),
         pair=UDP,
-        proofs=(Proof("udp_to_server", some=False),),
+        proofs=(NO_UDP_TO_SERVER,),
     ),
     Row(
         name="addresses",
@@ -132,54 +153,26 @@ ROWS: tuple[Row, ...] = (
         pair=UDP,
     ),
     Row(name="nat", what="client behind a masquerading NAT", network=NAT, pair=UDP, proofs=BEHIND_NAT),
-    Row(
-        name="relay-udp",
-        what="relay only, TURN over UDP",
-        frontend=(turn(),),
-        backend=(stun(),),
-        relay_only=True,
-        goal=DIRECT,
-        pair=RELAYED,
-        proofs=(Proof("udp_to_relay"), Proof("udp_to_server", some=False)),
+    by_relay_only("relay-udp", "TURN over UDP", turn(), proofs=(Proof("udp_to_relay"),)),
+    by_relay_only("relay-tcp", "TURN over TCP", turn("tcp"), proofs=(Proof("tcp_to_relay"), NO_UDP_TO_RELAY)),
+    by_relay_only(
+        "relay-tls",
+        "turns: (TLS) with a certificate of a CA that the client was given",
+        turn("tcp", tls=True),
+        proofs=(Proof("tls_to_relay"), NO_UDP_TO_RELAY),
     ),
-    Row(
-        name="relay-tcp",
-        what="relay only, TURN over TCP",
-        frontend=(turn("tcp"),),
-        backend=(stun(),),
-        relay_only=True,
-        goal=DIRECT,
-        pair=RELAYED,
-        proofs=(Proof("tcp_to_relay"), Proof("udp_to_relay", some=False), Proof("udp_to_server", some=False)),
+    by_relay_only(
+        "relay-beside-dead",
+        "a TURN server that never answers beside one that does",
+        *(turn(host=DEAD), turn()),
+        proofs=(Proof("dead"), Proof("udp_to_relay")),
     ),
-    Row(
-        name="relay-tls",
-        what="relay only, turns: (TLS) with a certificate of a CA that the client was given",
-        frontend=(turn("tcp", tls=True),),
-        backend=(stun(),),
-        relay_only=True,
-        goal=DIRECT,
-        pair=RELAYED,
-        proofs=(Proof("tls_to_relay"), Proof("udp_to_relay", some=False), Proof("udp_to_server", some=False)),
-    ),
-    Row(
-        name="relay-beside-dead",
-        what="relay only, a TURN server that never answers beside one that does",
-        frontend=(turn(host=DEAD), turn()),
-        backend=(stun(),),
-        relay_only=True,
-        goal=DIRECT,
-        pair=RELAYED,
-        proofs=(Proof("dead"), Proof("udp_to_relay"), Proof("udp_to_server", some=False)),
-    ),
-    Row(
-        name="relay-wrong-password",
-        what="relay only, and the TURN server refuses the credentials: cannot connect",
-        frontend=(turn(password="wrong"),),
-        backend=(stun(),),
-        relay_only=True,
-        goal=FAILS,
-        proofs=(Proof("udp_to_relay"), Proof("udp_to_server", some=False)),
+    by_relay_only(
+        "relay-wrong-password",
+        "and the TURN server refuses the credentials: cannot connect",
+        turn(password="wrong"),
+        proofs=(Proof("udp_to_relay"),),
+        connects=False,
     ),
     Row(
         name="udp-blocked-turn-tcp",
@@ -188,44 +181,44 @@ ROWS: tuple[Row, ...] = (
         frontend=(turn(), turn("tcp")),
         backend=(stun(),),
         pair=RELAYED,
-        proofs=(Proof("blocked"), Proof("tcp_to_relay"), Proof("udp_to_server", some=False)),
+        proofs=(Proof("blocked"), Proof("tcp_to_relay"), NO_UDP_TO_SERVER),
     ),
     Row(
         name="udp-blocked",
         what="a firewall drops the client's UDP, and there is no other way: cannot connect",
         network=Network(blocked=UDP_BLOCKED),
         goal=FAILS,
-        proofs=(Proof("blocked"), Proof("udp_to_server", some=False)),
+        proofs=(Proof("blocked"), NO_UDP_TO_SERVER),
     ),
     Row(name="udpmux", what="one UDP port for all peers", flags=("--webrtc.udpmux", str(MUX_PORT)), pair=UDP),
-    Row(name="icelite", what="the server is ICE lite", flags=("--webrtc.icelite", "--webrtc.epr", UDP_PORTS), pair=UDP),
+    Row(name="icelite", what="the server is ICE lite", flags=("--webrtc.icelite", *EPR), pair=UDP),
     Row(
         name="tcpmux-only",
         what="the server has a TCP port and no other, UDP is dropped on the way",
         network=Network(blocked=TO_SERVER_BLOCKED),
-        flags=("--webrtc.tcpmux", str(MUX_PORT)),
+        flags=TCPMUX,
         goal=DIRECT,
         pair=TCP,
-        proofs=(Proof("media_tcp_to_server"), Proof("udp_to_server", some=False)),
+        proofs=(Proof("media_tcp_to_server"), NO_UDP_TO_SERVER),
     ),
     Row(
         name="tcpmux-beside-udp",
         what="the server offers UDP and TCP, both work: UDP is to be used",
-        flags=("--webrtc.tcpmux", str(MUX_PORT), "--webrtc.epr", UDP_PORTS),
+        flags=(*TCPMUX, *EPR),
         pair=UDP,
     ),
     Row(
         name="tcpmux-udp-blocked",
         what="the server offers UDP and TCP, UDP is dropped on the way",
         network=Network(blocked=TO_SERVER_BLOCKED),
-        flags=("--webrtc.tcpmux", str(MUX_PORT), "--webrtc.epr", UDP_PORTS),
+        flags=(*TCPMUX, *EPR),
         pair=TCP,
-        proofs=(Proof("blocked"), Proof("media_tcp_to_server"), Proof("udp_to_server", some=False)),
+        proofs=(Proof("blocked"), Proof("media_tcp_to_server"), NO_UDP_TO_SERVER),
     ),
     Row(
         name="no-trickle",
         what="all of the server's candidates stand in its offer",
-        flags=("--webrtc.icetrickle=false", "--webrtc.epr", UDP_PORTS),
+        flags=("--webrtc.icetrickle=false", *EPR),
         pair=UDP,
     ),
     Row(
@@ -264,7 +257,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         name="estimator",
         what="the server's bandwidth estimator is on",
-        flags=("--webrtc.estimator.enabled", "--webrtc.epr", UDP_PORTS),
+        flags=("--webrtc.estimator.enabled", *EPR),
         pair=UDP,
     ),
     Row(name="h264", what="H264, alone", codec="H264", encoder="x264enc", pair=UDP),
