@@ -26,9 +26,12 @@ from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
 from neko_trio._wiring import Wiring
 from neko_trio.audio.sound import Audio
+from neko_trio.desktop.clicks import Clicks
+from neko_trio.desktop.cursor import CursorPort
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
+from neko_trio.desktop.touch import Touch
 from neko_trio.errors import NekoError
 from neko_trio.protocol import Malformed, data_channel, events
 from neko_trio.room.control import Control
@@ -71,7 +74,9 @@ class Parts:
         self._state: StateCell[State] | None = None
         self.video: VideoSwitch | None = None
         self.screen: Screen
+        self.cursor: CursorPort
         self.mouse: Mouse
+        self.touch: Touch
         self.keyboard: Keyboard
         self.control: Control
         self.inputs: InputPort
@@ -95,8 +100,11 @@ class Parts:
         self._state = cell = StateCell(state)
         if self.failure is not None:
             cell.fail(self.failure)
-        self.inputs = InputPort(admit=lambda: check_host(cell.value))
-        self.mouse = Mouse(self.inputs, cell)
+        self.cursor = CursorPort(lambda: cell.value.screen)
+        self.inputs = InputPort(admit=lambda: check_host(cell.value), on_sent=self.cursor.on_sent)
+        clicks = Clicks(self.inputs)
+        self.mouse = Mouse(self.inputs, cell, self.cursor, clicks)
+        self.touch = Touch(self.inputs, cell, clicks)
         self.keyboard = Keyboard(self.inputs)
         if self.options.wants_peer:
             self.video = VideoSwitch(
@@ -112,7 +120,7 @@ class Parts:
             if self.failure is not None:
                 self.video.fail(self.failure)
         video = self.video if self.options.video != "off" else None
-        self.screen = Screen(self.slot, video, streams=lambda: cell.value.streams, session=self.key)
+        self.screen = Screen(self.slot, video, streams=lambda: cell.value.streams, session=self.key, cursor=self.cursor)
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
 
     @property
@@ -123,13 +131,17 @@ class Parts:
     def on_data(self, message: bytes) -> None:
         """A message of the data channel, in order, on the trio thread."""
         try:
-            event = data_channel.decode_server(message)
+            match event := data_channel.decode_server(message):
+                case data_channel.CursorPosition():
+                    self.cursor.on_position(event)
+                case data_channel.CursorImage():
+                    self.cursor.on_image(event)
+                case data_channel.Pong():
+                    if not self.inputs.on_pong(event):
+                        self.round_trip.on_pong(event)
         except Malformed as error:
             self._data_messages_malformed += 1
             logger.warning("skipped a data channel message of the server: %s", error)
-            return
-        if isinstance(event, data_channel.Pong) and not self.inputs.on_pong(event):
-            self.round_trip.on_pong(event)
 
     async def _take_control(self) -> None:
         await self.rest.call("POST", "/api/room/control/take", step="control")

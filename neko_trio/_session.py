@@ -23,6 +23,7 @@ from neko_trio.audio.sound import Audio
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
+from neko_trio.desktop.touch import Touch
 from neko_trio.errors import InvalidInput, SessionClosed
 from neko_trio.protocol import Malformed, events, requests
 from neko_trio.signaling.url import parse_server_url
@@ -44,6 +45,8 @@ class Session:
     """The sound of the desktop. Needs ``open_session(audio=True)``."""
     mouse: Mouse
     """The pointer. Needs :meth:`control`."""
+    touch: Touch
+    """Fingers on the screen. Needs :meth:`control`, and a server with a touch driver."""
     keyboard: Keyboard
     """The keyboard. Needs :meth:`control`."""
 
@@ -53,6 +56,7 @@ class Session:
         self.screen = parts.screen
         self.audio = parts.audio
         self.mouse = parts.mouse
+        self.touch = parts.touch
         self.keyboard = parts.keyboard
 
     @property

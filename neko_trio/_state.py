@@ -28,6 +28,8 @@ class State:
     streams: tuple[str, ...]
     stream: str | None = None
     revision: int = 0
+    touch_events: bool = False
+    """Whether the server has a touch screen: its X input driver (``desktop.input.enabled``)."""
     file_transfer: events.FileTransferUpdate | None = None
     """The folder of the file transfer plugin; ``None`` until the server has spoken of it, right after the connect."""
     file_dialog: str | None = None
@@ -51,6 +53,7 @@ def initial_state(init: events.SystemInit) -> State:
         screen=init.screen_size,
         settings=init.settings,
         streams=tuple(init.webrtc.videos),
+        touch_events=init.touch_events,
     )
 
 

@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from neko_trio._ports.frames import FrameSlot
+from neko_trio.desktop.cursor import Cursor, CursorPort
 from neko_trio.desktop.frame_readers import Frames, every_frame, newest_frames
+from neko_trio.desktop.pixels import Pixel, at_fraction
 from neko_trio.errors import InvalidInput, VideoOff
 
 if TYPE_CHECKING:
@@ -53,13 +55,15 @@ class Screen:
         *,
         streams: Callable[[], tuple[str, ...]],
         session: object,
+        cursor: CursorPort,
     ) -> None:
         """``session`` is what the frames' context names, compared by identity."""
         self._slot, self._switch, self._streams, self._session = slot, video, streams, session
+        self._cursor = cursor
 
     # -- pictures
 
-    async def frame(self, *, newer_than: Frame | None = None, fresh: bool = False) -> Frame:
+    async def frame(self, *, newer_than: Frame | None = None, fresh: bool = False, cursor: bool = False) -> Frame:
         """The newest frame, waiting for the first; with ``newer_than``, the newest of those that came after it.
 
         On demand it is a new picture, unless the newest is younger than the linger time. While paused it is the newest
@@ -69,10 +73,19 @@ class Screen:
         has redrawn). That costs the barrier's round trip and, while the video runs, the time that frames spend on their
         way (50 ms, or a new start of the server's pipeline where it does not keep up); it works while paused, too.
 
+        ``cursor``: with the pointer painted on it, where it is by now, for a server whose video does not show it (by
+        default it does); as it is while :attr:`cursor` is ``None``.
+
         Cancelling is safe. Raises :class:`~neko_trio.errors.VideoOff` in a session opened without video,
-        :class:`~neko_trio.errors.InvalidInput` for a frame of another session, and with ``fresh`` what
-        ``session.flush()`` raises.
+        :class:`~neko_trio.errors.InvalidInput` for a frame of another session, with ``fresh`` what
+        ``session.flush()`` raises, and with ``cursor`` :class:`~neko_trio.errors.ProtocolViolation` when the server's
+        picture of the pointer is none.
         """
+        frame = await self._frame(newer_than, fresh)
+        laid = await self._cursor.pixels() if cursor else None
+        return frame.overlaid(laid[0], *laid[1]) if laid is not None else frame
+
+    async def _frame(self, newer_than: Frame | None, fresh: bool) -> Frame:
         video = self._video
         if newer_than is not None and newer_than.context.session is not self._session:
             raise InvalidInput("newer_than is a frame of another session.")
@@ -107,6 +120,25 @@ class Screen:
             raise InvalidInput(f"buffer is a positive number of frames, not {buffer!r}.")
         with every_frame(self._slot, buffer, max_rate, arrived_after=video.new_from()) as every:
             yield every
+
+    # -- where and what
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The pointer: where it is and what it looks like; ``None`` until both are known.
+
+        The server tells them over the data channel, so never with ``video="off"`` and no sound.
+        """
+        return self._cursor.now
+
+    def at(self, x: float, y: float) -> Pixel:
+        """The pixel at a part of the screen's width and height: ``mouse.click(*screen.at(0.5, 0.25))``.
+
+        (0, 0) is the upper left pixel, (1, 1) the lower right one. Of the pixels of a picture, which may be a part of
+        the screen, or smaller, it is ``frame.to_screen`` and ``frame.at``. Raises
+        :class:`~neko_trio.errors.InvalidInput` for what is not between 0 and 1.
+        """
+        return at_fraction(x, y, self._cursor.screen)
 
     # -- what the server sends
 

@@ -21,6 +21,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
 from neko_trio.errors import InvalidInput
+from neko_trio.media.overlay import Overlay
 from neko_trio.media.picture_files import encode_jpeg, encode_png
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -76,6 +77,20 @@ class _Scale:
         return x * before[0] / self.width, y * before[1] / self.height
 
 
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """Something laid over the picture, whose size it does not change."""
+
+    overlay: Overlay
+    size: tuple[int, int]
+
+    def apply(self, picture: av.VideoFrame) -> av.VideoFrame:
+        return av.VideoFrame.from_ndarray(self.overlay.over(_to_rgb(picture)), format="rgb24")
+
+    def origin(self, x: float, y: float, before: tuple[int, int]) -> tuple[float, float]:
+        return x, y
+
+
 def _to_rgb(picture: av.VideoFrame) -> Pixels:
     """The picture's pixels; they may be the picture's own memory if it is RGB already."""
     converted = VideoReformatter().reformat(picture, format="rgb24", threads=1)
@@ -94,7 +109,7 @@ class Frame:
     context: FrameContext
     """What the session knew when it arrived; its parts are ``epoch``, ``screen_size`` and ``stream``."""
     _picture: av.VideoFrame
-    _steps: tuple[_Crop | _Scale, ...] = ()
+    _steps: tuple[_Crop | _Scale | _Laid, ...] = ()
     latency: float = 0.0
     """Seconds from its capture to its arrival, estimated from above: how long ago the server had been told to send when
     the first frame came, and how much later than the promptest of the last ten seconds this one did."""
@@ -162,6 +177,22 @@ class Frame:
         new = max(1, round(width * max_edge / longer)), max(1, round(height * max_edge / longer))
         return replace(self, _steps=(*self._steps, _Scale(*new)))
 
+    def overlaid(self, rgba: Pixels, x: int, y: int) -> Frame:
+        """This picture with another one laid over it, such as the pointer.
+
+        ``rgba``: shape (height, width, 4), uint8, RGB and straight alpha; its upper left corner comes to the pixel
+        (x, y) of the screen, and may be outside. Lazy, as :meth:`crop` is: nothing is computed until pixels are asked
+        for. Raises :class:`~neko_trio.errors.InvalidInput` for pixels of another shape or type.
+        """
+        if rgba.ndim != 3 or rgba.shape[2] != 4 or rgba.dtype != np.uint8 or not rgba.size:
+            raise InvalidInput(f"An overlay is (height, width, 4) uint8, not {rgba.shape} {rgba.dtype}.")
+        if not (isinstance(x, int) and isinstance(y, int)):
+            raise InvalidInput(f"The place of an overlay is two whole numbers of pixels, not ({x!r}, {y!r}).")
+        laid = _Laid(Overlay(rgba, x, y, self.screen_size), (self._picture.width, self._picture.height))
+        # Before all cutting and scaling, because it goes by the screen; but above what was laid on it before.
+        below = sum(1 for step in self._steps if isinstance(step, _Laid))
+        return replace(self, _steps=(*self._steps[:below], laid, *self._steps[below:]))
+
     def to_screen(self, x: float, y: float) -> tuple[int, int]:
         """Where on the desktop the pixel (x, y) of this picture is: what ``mouse.click`` wants.
 
@@ -178,6 +209,17 @@ class Frame:
             x, y = step.origin(x, y, before)
         screen = self.screen_size
         return int(x * screen[0] / full[0]), int(y * screen[1] / full[1])
+
+    def at(self, x: float, y: float) -> tuple[int, int]:
+        """Where on the desktop a part of this picture's width and height is, (0, 0) to (1, 1).
+
+        As ``session.screen.at`` does for the whole screen. Raises :class:`~neko_trio.errors.InvalidInput` for what is
+        not between 0 and 1.
+        """
+        if not (0 <= x <= 1 and 0 <= y <= 1):
+            raise InvalidInput(f"A part of a picture is a number from 0 to 1, not ({x!r}, {y!r}).")
+        width, height = self.size
+        return self.to_screen(min(int(x * width), width - 1), min(int(y * height), height - 1))
 
     def to_ndarray(self) -> Pixels:
         """The pixels: shape (height, width, 3), uint8, RGB; a new array that is yours. Synchronous, any thread.

@@ -13,6 +13,10 @@ from trio.testing import MockClock
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
+from neko_trio.desktop.clicks import Clicks
+from neko_trio.desktop.cursor import CursorPort
+from neko_trio.desktop.mouse import Mouse
+from neko_trio.desktop.touch import Touch
 from neko_trio.errors import InputInDoubt, SessionLost
 from neko_trio.protocol import data_channel, requests
 from neko_trio.protocol.data_channel import ClientMessage, Ping, Pong
@@ -160,10 +164,15 @@ class Desk:
                 screen=ScreenSize(width=1280, height=720, rate=30),
                 settings=Settings(),
                 streams=(),
+                touch_events=True,
             )
         )
         self.server = Server(self.state)
-        self.inputs = InputPort(admit=lambda: check_host(self.state.value))
+        self.cursor = CursorPort(lambda: self.state.value.screen)
+        self.inputs = InputPort(admit=lambda: check_host(self.state.value), on_sent=self.cursor.on_sent)
+        self.clicks = Clicks(self.inputs)
+        self.mouse = Mouse(self.inputs, self.state, self.cursor, self.clicks)
+        self.touch = Touch(self.inputs, self.state, self.clicks)
         self.takes = 0
         self.control = Control(self.state, self.inputs, take=self._take)
         self.server.inputs, self.server.control = self.inputs, self.control

@@ -9,7 +9,6 @@ import trio
 from trio.testing import MockClock
 
 from neko_trio.desktop.keyboard import Keyboard
-from neko_trio.desktop.mouse import Mouse
 from neko_trio.protocol import requests
 from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, KeyDown, KeyUp
 
@@ -37,7 +36,7 @@ class CancelAt(trio.abc.Instrument):
 
 
 async def use(desk: Desk, wait: bool) -> None:
-    keyboard, mouse = Keyboard(desk.inputs), Mouse(desk.inputs, desk.state)
+    keyboard, mouse = Keyboard(desk.inputs), desk.mouse
     async with desk.control.control(wait=wait):
         await mouse.click(10, 10, keys="ctrl")
         async with keyboard.hold("shift"):

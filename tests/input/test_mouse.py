@@ -19,7 +19,7 @@ CTRL, SHIFT = 0xFFE3, 0xFFE1
 
 @pytest.fixture
 def mouse(desk: Desk) -> Mouse:
-    return Mouse(desk.inputs, desk.state)
+    return desk.mouse
 
 
 async def test_a_click_is_one_hop(desk: Desk, mouse: Mouse, autojump_clock: MockClock) -> None:

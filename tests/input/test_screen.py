@@ -13,9 +13,11 @@ from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio._video_switch import VideoSwitch
+from neko_trio.desktop.cursor import CursorPort
 from neko_trio.desktop.screen import Screen
 from neko_trio.errors import InvalidInput, SessionClosed, SessionLost, VideoOff
 from neko_trio.media.frames import Frame, FrameContext, frame_from_rgb
+from neko_trio.protocol.events import ScreenSize
 
 if TYPE_CHECKING:
     from tests.input.conftest import Desk
@@ -29,7 +31,8 @@ def make_screen(slot: FrameSlot, state: StateCell[State] | None) -> Screen:
     if state is not None:
         inputs = InputPort(admit=lambda: None)
         switch = VideoSwitch(slot, state, inputs, on_demand=False, linger=0.2, stream=None)
-    return Screen(slot, switch, streams=lambda: (), session=SESSION)
+    cursor = CursorPort(lambda: ScreenSize(width=1280, height=720, rate=30))
+    return Screen(slot, switch, streams=lambda: (), session=SESSION, cursor=cursor)
 
 
 class Camera:
