@@ -23,6 +23,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import trio
@@ -70,11 +71,8 @@ def kept_packets() -> Iterator[list[tuple[AudioFormat, bytes]]]:
         kept.append((decoder.format, payload))
         return decode(decoder, payload)
 
-    AudioDecoder.decode = keep  # type: ignore[assignment, method-assign]  # one benchmark
-    try:
+    with patch.object(AudioDecoder, "decode", keep):
         yield kept
-    finally:
-        AudioDecoder.decode = decode  # type: ignore[method-assign]
 
 
 def decode_alone(packets: list[tuple[AudioFormat, bytes]], *, every: float = 0.0) -> float:

@@ -120,7 +120,7 @@ async def close_once(
                 time.sleep(SLOWNESS)  # the decoder's thread
                 put(frame)
 
-            session._parts.slot.put = slow  # type: ignore[method-assign]
+            session._parts.slot.put = slow  # type: ignore[method-assign]  # one instance, one benchmark
         if case in ("nobody", "demand"):
             await trio.sleep(watch)
         else:

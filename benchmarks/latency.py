@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
 import aioice
 import trio
@@ -69,11 +70,8 @@ def our_arrivals() -> Iterator[Arrivals]:
         arrivals.note(datagram)
         return take(path, datagram)
 
-    MediaPath.take = noted  # type: ignore[method-assign,assignment]  # one benchmark
-    try:
+    with patch.object(MediaPath, "take", noted):
         yield arrivals
-    finally:
-        MediaPath.take = take  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -84,11 +82,8 @@ def plain_arrivals() -> Iterator[Arrivals]:
         arrivals.note(data)
         receive(connection, data, component)
 
-    aioice.Connection.data_received = noted  # type: ignore[method-assign,assignment]
-    try:
+    with patch.object(aioice.Connection, "data_received", noted):
         yield arrivals
-    finally:
-        aioice.Connection.data_received = receive  # type: ignore[method-assign]
 
 
 def video_of(session: Session) -> VideoStatistics:

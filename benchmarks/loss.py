@@ -164,7 +164,7 @@ async def watch_rival(server: dict[str, Any], desktop: MovingDesktop | None, los
                     await loop.run_in_executor(None, seen.check, desktop, partial(grey, picture))
                 unchecked.task_done()
 
-        checking = asyncio.create_task(check())
+        checking = asyncio.create_task(check())  # cancelled below
         try:
             async with asyncio.timeout(arguments.seconds):
                 while True:

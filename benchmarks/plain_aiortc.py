@@ -101,7 +101,7 @@ async def _connect(
         early: list[dict[str, Any]] = []
         shown = asyncio.get_running_loop().create_future()
         tasks: list[asyncio.Task[None]] = []
-        reading = asyncio.ensure_future(socket.recv())
+        reading = asyncio.ensure_future(socket.recv())  # cancelled below
         try:
             while not shown.done():
                 await asyncio.wait({reading, shown}, return_when=asyncio.FIRST_COMPLETED)
