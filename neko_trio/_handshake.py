@@ -169,7 +169,7 @@ async def open_peer(
                         # Side by side when the whole session goes; a peer may also go alone.
                         closes = [peer.aclose, link.aclose] if attempt.closing else [peer.aclose]
                         await together(*closes)  # noqa: ASYNC102 - the budget is a shield
-        except BaseException:
+        except BaseException:  # cancelled, too: the offer is owed an answer
             if answer_owed and link.alive:
                 with attempt.budget.shield():
                     await _answer_anyway(provide, link, signals, open_connection, ports, options)  # noqa: ASYNC102 - so is it here

@@ -165,10 +165,10 @@ async def test_a_second_peer_goes_on_counting(autojump_clock: trio.testing.MockC
         assert tasks is not None
         tasks.candidates_malformed = 3
         first, second = media.peers[0], FakePeer(media, media.peers[0].setup)
-        first.statistics = lambda: counted(5, 0.1)  # type: ignore[method-assign]
+        first.statistics = lambda: counted(5, 0.1)  # type: ignore[method-assign]  # one instance
         before = session.statistics()
         assert before.peer == counted(5, 0.1)
-        second.statistics = lambda: counted(2, 0.7)  # type: ignore[method-assign]
+        second.statistics = lambda: counted(2, 0.7)  # type: ignore[method-assign]  # one instance
         parts.plug_peer(second, type(tasks)(parts.live_link(), tasks._signals, tasks._timeline))
         after = session.statistics()
         assert after.peer is not None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -30,8 +31,8 @@ def server() -> ScriptedServer:
     return server
 
 
-def filming(**options: float) -> FakeMedia:
-    return FakeMedia(rate=RATE, **options)  # type: ignore[arg-type]
+def filming(**options: Any) -> FakeMedia:
+    return FakeMedia(rate=RATE, **options)
 
 
 class Switches:
@@ -589,7 +590,7 @@ class Scene:
                 self._off_at_the_end.append(server.video.disabled)
                 await closes()
 
-            media.peers[0].aclose = note  # type: ignore[method-assign]
+            media.peers[0].aclose = note  # type: ignore[method-assign]  # one instance
             await everything(session)
 
     def check(self) -> None:

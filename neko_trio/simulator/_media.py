@@ -252,7 +252,7 @@ class SimulatorMedia:
             watch.apply()
             hearing.apply()
             await peer.open()
-        except BaseException:
+        except BaseException:  # cancelled, too: nothing stays open
             await made._aclose()  # noqa: ASYNC102 - bounded by the limits of the peer
             raise
         return made

@@ -127,5 +127,5 @@ def test_listening_is_left_clean_at_every_step() -> None:
 
 async def test_audio_is_true_or_false() -> None:
     with pytest.raises(InvalidInput, match="audio="):
-        async with neko_trio.open_session("http://127.0.0.1:9", password="x", audio="yes"):  # type: ignore[arg-type]
+        async with neko_trio.open_session("http://127.0.0.1:9", password="x", audio="yes"):  # type: ignore[arg-type]  # wrong on purpose
             pass

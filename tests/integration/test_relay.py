@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -111,13 +112,13 @@ async def test_a_relay_that_refuses_us_is_told(embedded_only: None) -> None:
     assert "wrong" not in str(caught.value)
 
 
-async def relayed(server: TestServer, **options: object) -> tuple[str, tuple[str, ...]]:
+async def relayed(server: TestServer, **options: Any) -> tuple[str, tuple[str, ...]]:
     """Connect by relays only and see a picture; the pair's local type, and the gathering errors."""
     async with neko_trio.open_session(
         server.url,
         username=server.username,
         password=server.password,
-        **options,  # type: ignore[arg-type]
+        **options,
     ) as session:
         await picture(session)
         peer = session.statistics().peer

@@ -132,7 +132,7 @@ async def test_connect_can_be_put_together_from_its_parts() -> None:
         respond(message, addr, protocol)
         checked.set()
 
-    other.request_received = request_received  # type: ignore[method-assign]
+    other.request_received = request_received  # type: ignore[method-assign]  # one instance
     serving = asyncio.create_task(one.connect())
     await checked.wait()
     assert other.check_list[0].task is None, "early: connect() has not begun"
@@ -256,9 +256,9 @@ async def test_the_receivers_packets_and_feedback() -> None:
 
     taken: list[RtpPacket] = []
     heard: list[AnyRtcpPacket] = []
-    assert receiver._RTCRtpReceiver__remote_bitrate_estimator is not None  # type: ignore[attr-defined]
+    assert receiver._RTCRtpReceiver__remote_bitrate_estimator is not None  # type: ignore[attr-defined]  # mangled
     private.take_packets(receiver, taken.append)
-    assert receiver._RTCRtpReceiver__remote_bitrate_estimator is None  # type: ignore[attr-defined]
+    assert receiver._RTCRtpReceiver__remote_bitrate_estimator is None  # type: ignore[attr-defined]  # mangled
     private.observe_rtcp(receiver, heard.append)
     packet, bye = RtpPacket(payload_type=96, payload=b"x"), RtcpByePacket(sources=[5])
     await receiver._handle_rtp_packet(packet, arrival_time_ms=17)  # as RTCDtlsTransport calls it

@@ -116,7 +116,7 @@ async def test_closed_by_what_a_datagram_brings_it_takes_no_more() -> None:
             protocol.taken.append((data, addr))
             transport.close()
 
-        protocol.datagram_received = close  # type: ignore[method-assign]
+        protocol.datagram_received = close  # type: ignore[method-assign]  # one instance
         await protocol.lost.wait()
         assert len(protocol.taken) == 1
         assert transport.is_closing()

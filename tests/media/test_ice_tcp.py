@@ -270,7 +270,7 @@ async def test_unsent_bytes_are_bounded_and_what_is_dropped_is_counted(monkeypat
     assert pair is not None
     for connection in setting.mux._connections:
         connection._stream.pause_reading()  # the server takes nothing any more
-    stream = pair.protocol.transport._stream  # type: ignore[attr-defined]
+    stream = pair.protocol.transport._stream  # type: ignore[attr-defined]  # a TcpStream
     for _ in range(10_000):
         await agent.send(b"\x80" + bytes(1199))
         assert stream.get_write_buffer_size() <= 50_000 + 1202

@@ -11,7 +11,7 @@ import pytest
 
 from neko_trio.media.depayload import video_format
 from neko_trio.media.depayload.payload import Payload
-from neko_trio.media.jitter_buffer import JitterBuffer
+from neko_trio.media.jitter_buffer import EncodedFrame, JitterBuffer
 
 RATE, GROUP = 25, 25
 KEYFRAME_PACKETS, FRAME_PACKETS = 40, 9
@@ -75,7 +75,7 @@ class Network:
             self._timer = None
             self._follow_up(now, self.buffer.handle_timer(now))
 
-    def _follow_up(self, now: float, frames: list) -> None:  # type: ignore[type-arg]
+    def _follow_up(self, now: float, frames: list[EncodedFrame]) -> None:
         self.shown += [(now, frame.timestamp // 3600) for frame in frames]
         asked = self.buffer.take_nacks()
         for lost in (asked[: len(asked) // 2], asked[len(asked) // 2 :]) if _twice(asked) else (asked,):

@@ -545,7 +545,7 @@ async def test_a_message_that_is_lost_with_its_connection_is_no_background_failu
                 raise ConnectionError("Cannot send data, not connected")
 
             def send() -> None:  # in one turn of the loop: nothing else is sent in between
-                sctp.transport._send_data = gone  # type: ignore[method-assign]
+                sctp.transport._send_data = gone  # type: ignore[method-assign]  # one instance
                 channel.send(b"lost")
 
             await lease.run(send)

@@ -273,7 +273,7 @@ async def test_malformed_packets_are_counted_and_asked_for_again(recorded: Recor
     async def scenario(bench: Bench) -> None:
         await bench.feed([*packets[:5], (0.0, bad), *packets[6:]])
         await bench.transport.wait(is_nack)
-        assert bench.transport.sent[0].lost == [bad.sequence_number]  # type: ignore[union-attr]
+        assert bench.transport.sent[0].lost == [bad.sequence_number]  # type: ignore[union-attr]  # a NACK
         received = bench.receiver.statistics().frames_received
         await bench.feed([packets[5]])
         assert bench.receiver.statistics().frames_received > received

@@ -30,7 +30,7 @@ def draw(desktop: SmallDesktop) -> Counter[str]:
         threads[threading.current_thread().name] += 1
         return render(now)
 
-    desktop.render = counted  # type: ignore[method-assign, assignment]
+    desktop.render = counted  # type: ignore[method-assign, assignment]  # one instance
     return threads
 
 
@@ -106,5 +106,5 @@ async def test_what_the_desktop_raises_comes_out() -> None:
         def on_input(self, event: object) -> None: ...
 
     with pytest.raises(ZeroDivisionError):
-        async with open_simulator(desktop=Broken(), pre_encoded=True):  # type: ignore[arg-type]
+        async with open_simulator(desktop=Broken(), pre_encoded=True):  # type: ignore[arg-type]  # wrong on purpose
             pass
