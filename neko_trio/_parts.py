@@ -34,8 +34,11 @@ from neko_trio.desktop.screen import Screen
 from neko_trio.desktop.touch import Touch
 from neko_trio.errors import NekoError
 from neko_trio.protocol import Malformed, data_channel, events
+from neko_trio.room.chat import Chat
 from neko_trio.room.control import Control
+from neko_trio.room.ports import RoomPorts
 from neko_trio.room.rights import check_host
+from neko_trio.room.room import Room
 from neko_trio.signaling.credential import Credential
 
 if TYPE_CHECKING:
@@ -79,6 +82,8 @@ class Parts:
         self.touch: Touch
         self.keyboard: Keyboard
         self.control: Control
+        self.room: Room
+        self.chat: Chat
         self.inputs: InputPort
 
     # -- the way of an event: reader → state → observers
@@ -122,6 +127,8 @@ class Parts:
         video = self.video if self.options.video != "off" else None
         self.screen = Screen(self.slot, video, streams=lambda: cell.value.streams, session=self.key, cursor=self.cursor)
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
+        ports = RoomPorts(cell, self.inputs, self.rest, self.bus)
+        self.room, self.chat = Room(ports), Chat(ports)
 
     @property
     def state(self) -> StateCell[State]:

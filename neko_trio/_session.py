@@ -6,13 +6,14 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
 from neko_trio._checks import LINGER, Options, checked_options
 from neko_trio._parts import Parts
 from neko_trio._ports.bus import Subscription
+from neko_trio._ports.expectation import Expectation
 from neko_trio._services import open_services, together
 from neko_trio._state import State
 from neko_trio._statistics import Statistics
@@ -24,12 +25,17 @@ from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
 from neko_trio.desktop.touch import Touch
-from neko_trio.errors import InvalidInput, SessionClosed
+from neko_trio.errors import EventTimeout, InvalidInput, SessionClosed
 from neko_trio.protocol import Malformed, events, requests
+from neko_trio.room.chat import Chat
+from neko_trio.room.room import Room
 from neko_trio.signaling.url import parse_server_url
 
 if TYPE_CHECKING:
     from neko_trio.media.peer_api import IceOptions
+
+
+E = TypeVar("E", bound=events.ServerEvent)
 
 
 class Session:
@@ -50,6 +56,11 @@ class Session:
     keyboard: Keyboard
     """The keyboard. Needs :meth:`control`."""
 
+    room: Room
+    """The others who share the desktop: sessions, members, settings, the host role, messages, the broadcast."""
+    chat: Chat
+    """What the people of the room say to each other. Needs the server's chat plugin."""
+
     def __init__(self, parts: Parts) -> None:
         self._state = parts.state
         self._parts = parts
@@ -58,6 +69,8 @@ class Session:
         self.mouse = parts.mouse
         self.touch = parts.touch
         self.keyboard = parts.keyboard
+        self.room = parts.room
+        self.chat = parts.chat
 
     @property
     def state(self) -> State:
@@ -94,6 +107,45 @@ class Session:
             raise InvalidInput(f"buffer={buffer!r} must be at least 1 event.")
         with self._parts.bus.subscribe(pattern, buffer) as subscription:
             yield subscription
+
+    @overload
+    def expect(
+        self, event: type[E], *, where: Callable[[E], bool] | None = None, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[Expectation[E]]: ...
+
+    @overload
+    def expect(
+        self, event: str, *, where: Callable[[Any], bool] | None = None, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[Expectation[Any]]: ...
+
+    @asynccontextmanager
+    async def expect(
+        self, event: str | type[E], *, where: Callable[[Any], bool] | None = None, timeout: float | None = None
+    ) -> AsyncIterator[Expectation[Any]]:
+        """Listen for an event first, cause it in the block, and wait for it at the block's end.
+
+        ::
+
+            async with session.expect("clipboard/updated", timeout=2) as copied:
+                await session.clipboard.copy()
+            copied.value.text
+
+        ``event``: a name, shell style, or a class of :mod:`neko_trio.events`. ``where`` is asked for each such event
+        from the block's beginning on, in the session's reader: it must be quick, and what it raises comes out at the
+        block's end. The first that matches is kept, whatever else comes. ``timeout``: seconds that are waited at the
+        end of the block; ``None`` waits as long as the caller's own scope allows.
+
+        Raises :class:`EventTimeout`, and ``SessionLost`` or ``SessionClosed`` when the session ends before it comes.
+        When the block itself raises, or is cancelled, nothing is waited for.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise InvalidInput(f"timeout={timeout!r} must be a number of seconds, 0 or more; None waits without end.")
+        with self._parts.bus.expect(event if isinstance(event, str) else event.event, where) as expected:
+            yield expected
+            with trio.move_on_after(math.inf if timeout is None else timeout):
+                await expected.wait()
+            if not expected.arrived:
+                raise EventTimeout(f"No {expected.pattern!r} came within {timeout:g} s.", step="expect")
 
     async def send_event(self, event: str, payload: Any = None) -> None:
         """Send any event; return when it is written. The server answers what it does not understand with silence.

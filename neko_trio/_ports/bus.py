@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
+from neko_trio._ports.expectation import Expectation
 from neko_trio.errors import NekoError
 
 T = TypeVar("T")
@@ -26,8 +27,9 @@ class Dropped:
 class Subscription(Generic[T]):
     """An async iterator of events and :class:`Dropped` markers. The oldest events are dropped, never the newest."""
 
-    def __init__(self, pattern: str, buffer: int) -> None:
+    def __init__(self, pattern: str, buffer: int, wanted: Callable[[T], bool] | None = None) -> None:
         self.pattern = pattern
+        self._wanted = wanted
         self._items: deque[T] = deque()
         self._limit = buffer
         self._dropped = 0
@@ -37,6 +39,8 @@ class Subscription(Generic[T]):
         self._failure: Callable[[], NekoError] | None = None
 
     def _offer(self, item: T) -> None:
+        if self._wanted is not None and not self._wanted(item):
+            return
         if len(self._items) >= self._limit:
             self._items.popleft()
             self._dropped += 1
@@ -74,11 +78,21 @@ class Subscription(Generic[T]):
             await self._ready.wait()
 
 
+class _Observer(Protocol):
+    """What the bus hands events to. Neither method blocks or raises."""
+
+    pattern: str
+
+    def _offer(self, item: Any) -> None: ...
+
+    def _fail(self, failure: Callable[[], NekoError]) -> None: ...
+
+
 class EventBus(Generic[T]):
     """Hands each published event to the subscriptions whose pattern matches its name. Never blocks, never raises."""
 
     def __init__(self) -> None:
-        self._subscriptions: list[Subscription[T]] = []
+        self._subscriptions: list[_Observer] = []
         self._failure: Callable[[], NekoError] | None = None
 
     def publish(self, name: str, event: T) -> None:
@@ -95,13 +109,30 @@ class EventBus(Generic[T]):
                 subscription._fail(failure)
 
     @contextmanager
-    def subscribe(self, pattern: str, buffer: int) -> Iterator[Subscription[T]]:
-        """Observe the events whose name matches the shell-style ``pattern``; ``buffer`` is a count of events."""
-        subscription: Subscription[T] = Subscription(pattern, buffer)
-        if self._failure is not None:
-            subscription._fail(self._failure)
-        self._subscriptions.append(subscription)
-        try:
+    def subscribe(
+        self, pattern: str, buffer: int, wanted: Callable[[T], bool] | None = None
+    ) -> Iterator[Subscription[T]]:
+        """Observe the events whose name matches the shell-style ``pattern``; ``buffer`` is a count of events.
+
+        ``wanted`` is asked in the reader, before an event takes a place in the buffer: ours, so it must not raise.
+        """
+        subscription: Subscription[T] = Subscription(pattern, buffer, wanted)
+        with self._added(subscription):
             yield subscription
+
+    @contextmanager
+    def expect(self, pattern: str, where: Callable[[Any], bool] | None = None) -> Iterator[Expectation[Any]]:
+        """Keep the first event from now on whose name matches ``pattern`` and for which ``where`` holds."""
+        expectation: Expectation[Any] = Expectation(pattern, where)
+        with self._added(expectation):
+            yield expectation
+
+    @contextmanager
+    def _added(self, observer: _Observer) -> Iterator[None]:
+        if self._failure is not None:
+            observer._fail(self._failure)
+        self._subscriptions.append(observer)
+        try:
+            yield
         finally:
-            self._subscriptions.remove(subscription)
+            self._subscriptions.remove(observer)

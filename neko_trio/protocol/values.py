@@ -118,6 +118,9 @@ class BroadcastInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     is_active: bool
     url: str | None = None
 
+    def __repr__(self) -> str:  # the address of a stream is as a rule its key, too
+        return f"{type(self).__name__}(is_active={self.is_active}, url={'None' if self.url is None else '<secret>'})"
+
 
 class Cursor(msgspec.Struct, frozen=True):
     """A position on the desktop in pixels."""

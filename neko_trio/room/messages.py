@@ -1,0 +1,75 @@
+"""Opaque messages between clients: to one session, or to all others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from neko_trio._ports.bus import Subscription
+from neko_trio._ports.channels import BARRIER_SUBJECT
+from neko_trio.errors import InvalidInput
+from neko_trio.protocol import requests
+from neko_trio.protocol.events import SendBroadcast, SendUnicast, ServerEvent
+from neko_trio.room.ports import STEP, RoomCalls, checked
+
+
+class Messages(RoomCalls):
+    """``send/unicast`` and ``send/broadcast``. The server hands them on, whoever sends them, and keeps nothing."""
+
+    async def send(self, receiver: str, subject: str, body: Any = None) -> None:
+        """Send ``body``, anything JSON can hold, to the session ``receiver``; itself included.
+
+        Returns when the server has handed it to that session's WebSocket; that it was read is not known. Raises
+        :class:`InvalidInput` when there is no such session, when it is not connected (the server would drop the
+        message), for the subject that this library keeps for itself, and for what JSON cannot hold. Cancelled, it was
+        sent or not, never in part.
+        """
+        request = checked(requests.SendUnicast(receiver=receiver, subject=_free(subject), body=body))
+        await self._need_connected(receiver)
+        await self._ports.inputs.ask(request)
+
+    async def send_all(self, subject: str, body: Any = None) -> None:
+        """Send ``body``, anything JSON can hold, to every other session that is connected. See :meth:`send`."""
+        await self._ports.inputs.ask(checked(requests.SendBroadcast(subject=_free(subject), body=body)))
+
+    @asynccontextmanager
+    async def messages(self, *, buffer: int = 256) -> AsyncIterator[Subscription[ServerEvent]]:
+        """What others send: iterate over typed :class:`SendUnicast` and :class:`SendBroadcast`, and ``Dropped`` markers
+        where more than ``buffer`` waited.
+
+        Messages from before the block are not delivered. Raises :class:`InvalidInput` for a buffer below 1; the
+        iteration ends with ``SessionLost`` or ``SessionClosed``.
+        """
+        if buffer < 1:
+            raise InvalidInput(f"buffer={buffer!r} must be at least 1 message.", step=STEP)
+        with self._ports.bus.subscribe("send/*", buffer, self._is_message) as subscription:
+            yield subscription
+
+    def _is_message(self, event: ServerEvent) -> bool:
+        if isinstance(event, SendUnicast):
+            barrier = event.subject == BARRIER_SUBJECT and event.sender == self._ports.state.value.session_id
+            return not barrier
+        return isinstance(event, SendBroadcast)
+
+    async def _need_connected(self, receiver: str) -> None:
+        """The state may lag behind the server: before a receiver is said to be missing, all events are seen."""
+        if not self._is_connected(receiver):
+            await self._ports.settle()
+        state = self._ports.state.value
+        if receiver not in state.sessions:
+            if state.sessions_left_out:
+                return  # it may be one of those
+            raise InvalidInput(f"There is no session {receiver!r}.", hint="session.state.sessions has them.", step=STEP)
+        if not self._is_connected(receiver):
+            raise InvalidInput(f"Session {receiver!r} is not connected: it would not get the message.", step=STEP)
+
+    def _is_connected(self, receiver: str) -> bool:
+        info = self._ports.state.value.sessions.get(receiver)
+        return info is not None and info.state.is_connected
+
+
+def _free(subject: str) -> str:
+    if subject == BARRIER_SUBJECT:
+        raise InvalidInput(f"The subject {BARRIER_SUBJECT!r} is kept for the session's own use.", step=STEP)
+    return subject
