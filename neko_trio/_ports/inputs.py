@@ -60,6 +60,7 @@ class InputPort:
         self._regain: Callable[[], Awaitable[None]] | None = None
         self._doubt: Callable[[], NekoError] | None = None
         self._failure: Callable[[], NekoError] | None = None
+        self._making_certain = 0
         self.certain = False
         """Whether :meth:`flush` asks over the WebSocket, too: a loss of the host role in between is then known."""
         self.plans_total = 0
@@ -250,7 +251,7 @@ class InputPort:
             return
         if len(held.releases) > len(self._held.releases):
             self._doubt = _gesture_broken
-        elif any(channel is not None and channel.outstanding for channel in (self._data, self._socket)):
+        elif self._making_certain or any(channel and channel.outstanding for channel in (self._data, self._socket)):
             self._doubt = _role_gone
 
     def resume(self) -> None:
@@ -277,10 +278,16 @@ class InputPort:
         await trio.lowlevel.checkpoint()
         self._raise_end()
         if self._last is not None and self._last.outstanding:
-            await self._barrier(self._last)
-            if self.certain:
+            if not self.certain:
+                await self._barrier(self._last)
+                return
+            self._making_certain += 1
+            try:
+                await self._barrier(self._last)
                 await self.ask()
-                self._raise_end()
+            finally:
+                self._making_certain -= 1
+            self._raise_end()
 
     async def flush_media(self) -> bool:
         """:meth:`flush` and :meth:`drain_media`, in one round trip if the data channel carried the input."""
