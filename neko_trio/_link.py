@@ -152,6 +152,8 @@ class Link:
                 self._signals.video.put(event)
             case events.SignalAudio() if self._signals is not None:
                 self._signals.audio.count()
+            case events.SignalAnswer() if self._signals is not None:
+                self._signals.answer = event
             case events.SignalProvide():
                 self._deliver_offer(event)
             case events.SignalOffer():

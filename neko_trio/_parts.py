@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from neko_trio._checks import Options
 from neko_trio._handshake import Attempt
 from neko_trio._link import Link
+from neko_trio._peer_microphone import PeerMicrophone
 from neko_trio._peer_tasks import PeerTasks
 from neko_trio._ports.audio import AudioPort
 from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
+from neko_trio._ports.microphone import MicrophonePort
 from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
 from neko_trio._round_trip import RoundTrip
@@ -25,6 +27,7 @@ from neko_trio._statistics import Statistics
 from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
 from neko_trio._wiring import Wiring
+from neko_trio.audio.microphone import Microphones
 from neko_trio.audio.sound import Audio
 from neko_trio.desktop.clicks import Clicks
 from neko_trio.desktop.cursor import CursorPort
@@ -60,6 +63,8 @@ class Parts:
         self.slot = FrameSlot(wiring.clock)
         self.sound = AudioPort()
         self.audio = Audio(self.sound, on=options.audio)
+        self.sound_in = MicrophonePort()
+        self.microphones: Microphones
         self.bus: EventBus[events.ServerEvent] = EventBus()
         self.rest = RestPort()
         self.epoch = 0
@@ -111,6 +116,7 @@ class Parts:
         self.mouse = Mouse(self.inputs, cell, self.cursor, clicks)
         self.touch = Touch(self.inputs, cell, clicks)
         self.keyboard = Keyboard(self.inputs)
+        self.microphones = Microphones(self.sound_in, cell)
         if self.options.wants_peer:
             self.video = VideoSwitch(
                 self.slot,
@@ -180,6 +186,7 @@ class Parts:
         self.failure = failure
         self.slot.fail(failure)
         self.sound.fail(failure)
+        self.sound_in.fail(failure)
         self.bus.fail(failure)
         self.rest.fail(failure)
         if self._state is not None:
@@ -206,6 +213,7 @@ class Parts:
         """The session goes on with this peer."""
         self._past += self._of_peer()
         self.peer, self.peer_tasks = peer, tasks
+        self.sound_in.plug(PeerMicrophone(peer, tasks.signals, self.inputs.ask))
 
     def statistics(self) -> Statistics:
         """A snapshot of everything that is counted."""

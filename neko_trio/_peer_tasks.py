@@ -47,6 +47,11 @@ class PeerTasks:
         self._peer = peer
 
     @property
+    def signals(self) -> PeerSignals:
+        """What the server signals for this peer."""
+        return self._signals
+
+    @property
     def candidates_dropped(self) -> int:
         """Remote candidates beyond what is kept."""
         return self._signals.candidates_dropped
@@ -79,13 +84,14 @@ class PeerTasks:
     async def answer_renegotiations(self) -> None:
         """Answer each further ``signal/offer`` on the same peer connection."""
         async for offer in self._signals.offers:
-            try:
-                answer = await self.peer.renegotiate(offer.sdp)
-            except ProtocolViolation as error:
-                # The connection that exists goes on as it is: this offer only wanted to change it.
-                logger.warning("skipped an offer for the running peer: %s", error)
-            else:
-                await self._link.send(requests.SignalAnswer(sdp=answer))
+            async with self._signals.negotiating:
+                try:
+                    answer = await self.peer.renegotiate(offer.sdp)
+                except ProtocolViolation as error:
+                    # The connection that exists goes on as it is: this offer only wanted to change it.
+                    logger.warning("skipped an offer for the running peer: %s", error)
+                else:
+                    await self._link.send(requests.SignalAnswer(sdp=answer))
 
     # -- the end
 

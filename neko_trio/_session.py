@@ -20,6 +20,7 @@ from neko_trio._statistics import Statistics
 from neko_trio._supervisor import Supervisor
 from neko_trio._timeline import Timeline
 from neko_trio._wiring import Media, Wiring, real_wiring
+from neko_trio.audio.microphone import Microphone
 from neko_trio.audio.sound import Audio
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
@@ -169,6 +170,30 @@ class Session:
         ``regain``, ``True`` or the most seconds, the block's next input waits politely to have the role back instead.
         """
         return self._parts.control.control(wait=wait, steal=steal, regain=regain)
+
+    def microphone(
+        self, *, rate: int = 48_000, buffer: float = 0.2, bitrate: int = 64_000
+    ) -> AbstractAsyncContextManager[Microphone]:
+        """Speak into the desktop for the block: programs there hear it as their microphone.
+
+        ::
+
+            async with session.microphone() as mic:
+                await mic.write(pcm)                # int16 or floats, (samples,) or (samples, channels)
+                await mic.wait_for_playout()
+
+        ``rate``: samples per second of what is written, a multiple of 50 from 8,000 to 192,000; other rates than 48,000
+        are converted. ``buffer``: seconds that may wait, beyond which ``write`` waits. ``bitrate``: of the Opus stream,
+        bits per second. Whatever is still queued at the block's end, however it ends, is not sent.
+
+        Needs a session with a media connection (any but ``video="off"`` without sound) and the right
+        ``can_share_media``; not the host role. A server has one microphone: it belongs to the client that spoke last.
+
+        Raises, at once: :class:`AudioOff` without a media connection, :class:`NotAllowed` without the right,
+        :class:`MicrophoneTaken` when one of this session is open, :class:`FeatureOff` when the server has no Opus, and
+        :class:`InvalidInput`. A server whose microphone is off is found out later: see ``Microphone.write``.
+        """
+        return self._parts.microphones.open(rate=rate, buffer=buffer, bitrate=bitrate)
 
     async def flush(self) -> None:
         """Wait until the server has handled all input sent before: X has it. Cancelling is safe.

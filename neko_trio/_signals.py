@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from neko_trio.protocol.events import SignalCandidate, SignalOffer, SignalProvide, SignalVideo
+from neko_trio.protocol.events import SignalAnswer, SignalCandidate, SignalOffer, SignalProvide, SignalVideo
 
 CANDIDATE_LIMIT = 256
 """Candidates kept for one peer. A server with a dozen interfaces sends a few dozen."""
@@ -66,6 +66,10 @@ class PeerSignals:
         """Set by ``signal/close``: the server has given this peer up."""
         self.video = VideoAnswers()
         self.audio = Answers()
+        self.answer: SignalAnswer | None = None
+        """The newest answer to an offer of ours."""
+        self.negotiating = trio.Lock()
+        """Held while an offer, whoever's, waits for its answer: there is one at a time."""
         self._candidates_in, self.candidates = trio.open_memory_channel[SignalCandidate](CANDIDATE_LIMIT)
         self._offers_in, self.offers = trio.open_memory_channel[SignalOffer](OFFER_LIMIT)
         self.candidates_dropped = 0

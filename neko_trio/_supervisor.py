@@ -174,6 +174,7 @@ class Supervisor:
                 try:
                     await self._stay()
                 finally:
+                    parts.sound_in.plug(None)
                     parts.inputs.plug(None, link, session_id=init.session_id)
         finally:
             parts.inputs.unplug()

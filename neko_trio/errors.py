@@ -11,6 +11,8 @@
     │   ├── ControlLocked                the room's controls are locked for users
     │   ├── ControlLost                  the host role was taken while it was in use
     │   ├── VideoOff                     a frame was asked of a session opened with ``video="off"``
+    │   ├── AudioOff                     sound was asked of a session that was opened without
+    │   ├── MicrophoneTaken              the one microphone is another block's, or another client's
     │   ├── EventTimeout                 (also a TimeoutError) what ``expect`` waited for did not come in time
     │   ├── FilesRefused                 no program of the desktop took the files
     │   └── SessionClosed                used after its ``async with`` block
@@ -61,6 +63,7 @@ __all__ = [
     "Kicked",
     "LoginRefused",
     "MediaThreadLost",
+    "MicrophoneTaken",
     "NekoError",
     "NetworkError",
     "NoOffer",
@@ -156,7 +159,13 @@ class VideoOff(CallerError):
 
 
 class AudioOff(CallerError):
-    """Sound was asked of a session that was opened without ``audio=True``."""
+    """Sound was asked of a session that was opened without ``audio=True``, or given to one without a peer."""
+
+
+class MicrophoneTaken(CallerError):
+    """The microphone is in use: by another block of this session, or, once open, by another client of the server."""
+
+    retryable = True
 
 
 class EventTimeout(CallerError, TimeoutError):

@@ -44,9 +44,11 @@ __all__ = [
     "be_dtls_client",
     "be_dtls_server",
     "hear_rtcp",
+    "hear_rtp",
     "host_addresses",
     "install_ice",
     "network_host",
+    "observe_reports",
     "observe_rtcp",
     "open_srtp",
     "quieten_sctp",
@@ -467,7 +469,23 @@ def route_rtcp(transport: RTCDtlsTransport, data: bytes) -> None:
                 taker.handle(packet)
 
 
-# -- aiortc: the sending side (the simulator) ---------------------------------------------------------------------
+class _ReportTaker:
+    """In the place of an ``RTCRtpSender``, of which the router asks one method."""
+
+    def __init__(self, observe: Callable[[AnyRtcpPacket], None]) -> None:
+        self._handle_rtcp_packet = _Taker(observe)
+
+
+def observe_reports(
+    transport: RTCDtlsTransport, ssrc: int, observe: Callable[[AnyRtcpPacket], None]
+) -> Callable[[], None]:
+    """Show RTCP packets about a stream that we send by ``send_srtp`` to ``observe``, until the result is called."""
+    router, taker = transport._rtp_router, _ReportTaker(observe)
+    router.register_sender(cast(Any, taker), ssrc=ssrc)
+    return lambda: router.unregister_sender(cast(Any, taker))
+
+
+# -- aiortc: the sending side (the simulator, and a microphone) ---------------------------------------------------
 
 require(RTCDtlsTransport, "_send_rtp", "_set_role")
 require(RTCDtlsTransport(RTCIceTransport(_gatherer), [RTCCertificate.generateCertificate()]), "_rtp_router", "_task")
@@ -514,6 +532,23 @@ def hear_rtcp(
 ) -> None:
     """Hand the RTCP packets about our stream ``ssrc`` to ``handle``, which is awaited packet by packet."""
     transport._rtp_router.register_sender(_RtcpListener(ssrc, handle), ssrc=ssrc)
+
+
+class _RtpListener:
+    def __init__(self, handle: Callable[[RtpPacket], None]) -> None:
+        self._handle = handle
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        self._handle(packet)
+
+
+def hear_rtp(
+    transport: RTCDtlsTransport, ssrc: int, payload_type: int, handle: Callable[[RtpPacket], None]
+) -> Callable[[], None]:
+    """Hand the RTP packets of the other side's stream ``ssrc`` to ``handle``, until the result is called."""
+    router, listener = transport._rtp_router, _RtpListener(handle)
+    router.register_receiver(cast(Any, listener), ssrcs=[ssrc], payload_types=[payload_type])
+    return lambda: router.unregister_receiver(cast(Any, listener))
 
 
 async def send_srtp(transport: RTCDtlsTransport, packet: bytes) -> None:

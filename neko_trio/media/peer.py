@@ -12,6 +12,7 @@ import outcome
 import trio
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
+from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
 from neko_trio._services import open_services
 from neko_trio.errors import (
     IceFailed,
@@ -198,6 +199,22 @@ class PeerConnection:
             with suppress(Malformed):
                 self._accept(parse_candidate(candidate))
         return answer
+
+    # -- sound into the desktop
+
+    async def offer_microphone(self, *, on: bool) -> str:
+        """See :meth:`Peer.offer_microphone`."""
+        return await self._lease.run(self._peer.offer_microphone, on)
+
+    async def start_microphone(self, answer: str, queue: SoundQueue, options: MicrophoneOptions) -> None:
+        """See :meth:`Peer.start_microphone`."""
+        sender = await self._lease.run(self._peer.start_microphone, answer, queue, options.bitrate)
+        queue.wake = lambda: self._lease.post(sender.wake)
+
+    async def stop_microphone(self) -> None:
+        """See :meth:`Peer.stop_microphone`."""
+        if not self._closed and self._remote is not None:
+            await self._lease.run(self._remote.stop_microphone)
 
     # -- waiting
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from neko_trio._ports.audio import AudioPort
     from neko_trio._ports.frames import FrameSlot
+    from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
     from neko_trio._timeline import Timeline
     from neko_trio.errors import IceFailed
     from neko_trio.media.audio.statistics import AudioStatistics
@@ -235,6 +236,24 @@ class Peer(Protocol):
 
         Raises :class:`~neko_trio.errors.ProtocolViolation` when the offer cannot be applied.
         """
+        ...
+
+    async def offer_microphone(self, *, on: bool) -> str:
+        """An offer of ours on this peer connection, with a track for sound into the desktop, or without it any more.
+
+        Raises :class:`~neko_trio.errors.FeatureOff` when the server's description has no Opus to send.
+        """
+        ...
+
+    async def start_microphone(self, answer: str, queue: SoundQueue, options: MicrophoneOptions) -> None:
+        """The server's answer to an offer with the track has come: send what is in the queue, and comes into it.
+
+        Raises :class:`~neko_trio.errors.FeatureOff` when the answer does not take the track.
+        """
+        ...
+
+    async def stop_microphone(self) -> None:
+        """Send no sound any more. Idempotent. Cancelled, it has stopped all the same."""
         ...
 
     def statistics(self) -> PeerStatistics:

@@ -21,10 +21,13 @@ from aiortc import (
 )
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 
+from neko_trio._ports.microphone import SoundQueue
 from neko_trio.errors import InputInDoubt
 from neko_trio.media.aiortc_private import be_dtls_server, install_ice, quieten_sctp
 from neko_trio.media.audio.decoder import FORMATS
+from neko_trio.media.audio.microphone import MicrophoneTrack
 from neko_trio.media.audio.receiver import AudioReceiver
+from neko_trio.media.audio.sender import SoundSender
 from neko_trio.media.codec_alias import AliasedOffer, alias_codec
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_report import IceReport, endpoint, read_report
@@ -83,6 +86,7 @@ class ReceivingPeer:
         self._video: VideoReceiver | None = None
         self._audio: AudioReceiver | None = None
         self._audio_mid: str | None = None
+        self._microphone = MicrophoneTrack()
         self._channel: RTCDataChannel | None = None
         self._room = asyncio.Event()
         self._connected = self._ended = False
@@ -114,6 +118,7 @@ class ReceivingPeer:
             transport: RTCDtlsTransport = (
                 transceivers[0].receiver.transport if transceivers else self._sctp_transport()
             )  # MAX_BUNDLE: all share one
+            self._microphone.transport = transport
             install_ice(transport.transport, self.agent)
             self.agent.on_media = MediaPath(transport).take
             be_dtls_server(transport)
@@ -152,12 +157,26 @@ class ReceivingPeer:
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         answer: str = self._pc.localDescription.sdp
         # aiortc ends the list of candidates; more may be on their way
-        return self._offer.unalias(answer.replace("a=end-of-candidates\r\n", ""))
+        return self._microphone.answered(self._offer.unalias(answer.replace("a=end-of-candidates\r\n", "")))
 
     async def renegotiate(self, sdp: str) -> str:
         """Answer another offer on the same transports; return the answer's SDP."""
         await self.set_remote_description(sdp)
         return await self.set_local_description()
+
+    # -- sound into the desktop
+
+    def offer_microphone(self, on: bool) -> str:
+        """See :meth:`Peer.offer_microphone`."""
+        return self._microphone.offer(on=on)
+
+    def start_microphone(self, answer: str, queue: SoundQueue, bitrate: int) -> SoundSender:
+        """See :meth:`Peer.start_microphone`."""
+        return self._microphone.start(answer, queue, bitrate)
+
+    async def stop_microphone(self) -> None:
+        """See :meth:`Peer.stop_microphone`."""
+        await self._microphone.stop()
 
     # -- what aiortc and the agent tell
 
@@ -274,6 +293,7 @@ class ReceivingPeer:
             await self._video.aclose()
         if self._audio is not None:
             await self._audio.aclose()
+        await self._microphone.stop()
         if self._connecting is not None and self._in_dtls_handshake:
             # In the middle of it there is no goodbye; a server that gets none keeps the peer, watching, for 5 s.
             await asyncio.wait({self._connecting}, timeout=HANDSHAKE_LIMIT)

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from neko_trio._services import open_services
+from neko_trio._services import Services, open_services
 from neko_trio.errors import IceFailed, InputInDoubt, SessionClosed
 from neko_trio.protocol import data_channel
 from neko_trio.protocol.candidates import Candidate, parse_candidate
+from neko_trio.testing._fake_microphone import FakeMicrophone
 from neko_trio.testing._fake_video import FakeVideo
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
     from neko_trio.media.frames import Frame
     from neko_trio.media.peer_api import PeerSetup, PeerStatistics
 
@@ -43,6 +45,8 @@ class FakePeer:
         self.inputs: list[data_channel.ClientMessage] = []
         """What was sent on the data channel, decoded, pings left out."""
         self.closed = False
+        self.services: Services | None = None
+        """Tasks as long as the peer."""
         self._connected = trio.Event()
         self._channel_open = trio.Event()
         self._ended = trio.Event()
@@ -52,6 +56,8 @@ class FakePeer:
         """Seconds that are said to be on top of the latency of the pictures that come by themselves."""
         self._earliest = -math.inf
         self._latency = 0.0
+        self.microphone = FakeMicrophone()
+        """The server's: what was sent to it."""
         self.captured: dict[int, float] = {}
         """When the pictures that came by themselves were captured (trio's clock), by the numbers of their frames."""
 
@@ -127,6 +133,23 @@ class FakePeer:
         """Answer again."""
         await self._step("renegotiate")
         return ANSWER
+
+    async def offer_microphone(self, *, on: bool) -> str:
+        """An offer that says that it is none."""
+        await self._step("offer_microphone")
+        self.microphone.offers.append(on)
+        return ANSWER
+
+    async def start_microphone(self, answer: str, queue: SoundQueue, options: MicrophoneOptions) -> None:
+        """Let :attr:`microphone` hear it from now on."""
+        await self._step("start_microphone")
+        assert self.services is not None
+        self.microphone.start(self.services, queue)
+
+    async def stop_microphone(self) -> None:
+        """A checkpoint, and done even when cancelled."""
+        self.microphone.stop()
+        await trio.lowlevel.checkpoint()
 
     def statistics(self) -> PeerStatistics:
         """All zero but the codec and the video packets."""
@@ -324,6 +347,7 @@ class FakeMedia:
             await peer._step("open_peer_connection")
             setup.timeline.mark("peer_created")
             async with open_services() as services:
+                peer.services = services
                 if self.rate is not None:
                     services.start_soon(peer.film, self.rate)
                 yield peer

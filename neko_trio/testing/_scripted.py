@@ -16,7 +16,7 @@ from neko_trio._wiring import Media, Wiring
 from neko_trio.protocol import events, requests
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.web_socket import SocketEnded
-from neko_trio.testing._fake_peer import FakeMedia
+from neko_trio.testing._fake_peer import ANSWER, FakeMedia
 from neko_trio.testing._fake_video import FakeVideo
 from neko_trio.testing._scripted_rest import ScriptedRest
 
@@ -126,6 +126,7 @@ class ScriptedServer:
         self.on: dict[str, Callable[[requests.ClientRequest], None]] = {
             "signal/request": self._offer,
             "signal/answer": self._answered,
+            "signal/offer": lambda _request: self.send(events.SignalAnswer(sdp=ANSWER)),
             "signal/video": self._video,
             "signal/audio": self._audio,
             "control/request": lambda _request: self.give_host(SESSION_ID),

@@ -1,0 +1,71 @@
+"""One peer's way for sound into the desktop: an offer of ours that adds a track, and one that takes it back.
+
+The server answers ``signal/offer`` on the peer connection that there is, starts its microphone's pipeline with the
+track's first packet and ends it with the track (server/internal/websocket/handler/signal.go; webrtc/manager.go,
+OnTrack). What it refuses it says nothing about: the WebSocket's barrier tells that no answer will come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
+from neko_trio._services import together
+from neko_trio._signals import PeerSignals
+from neko_trio.errors import ProtocolViolation
+from neko_trio.protocol import requests
+
+if TYPE_CHECKING:
+    from neko_trio.media.peer_api import Peer
+
+GOODBYE_LIMIT = 1.0
+"""Seconds that taking the track back may take; it takes a round trip."""
+ATTEMPTS = 2
+"""Offers for one change: one that crosses an offer of the server's is refused (RFC 8829 §5.7), and is made again."""
+
+
+class PeerMicrophone:
+    """A `MicrophoneLine`. One per peer."""
+
+    def __init__(self, peer: Peer, signals: PeerSignals, ask: Callable[..., Awaitable[None]]) -> None:
+        """``ask`` sends requests and returns when all that they caused has come (``InputPort.ask``)."""
+        self._peer, self._signals, self._ask = peer, signals, ask
+        self._unsettled = False  # an answer may be on its way that nobody waits for
+
+    @asynccontextmanager
+    async def open(self, queue: SoundQueue, options: MicrophoneOptions) -> AsyncIterator[None]:
+        """Send what comes into the queue as long as the block lasts; then the server's pipeline ends.
+
+        Raises :class:`~neko_trio.errors.FeatureOff` when the server takes no such sound. Cancelled, it takes
+        back what it has offered, within 1 s.
+        """
+        try:
+            answer = await self._negotiate(on=True)
+            await self._peer.start_microphone(answer, queue, options)
+            yield
+        finally:
+            with trio.move_on_after(GOODBYE_LIMIT, shield=True):
+                await together(self._take_back)
+
+    async def _take_back(self) -> None:
+        await self._peer.stop_microphone()
+        await self._negotiate(on=False)
+
+    async def _negotiate(self, *, on: bool) -> str:
+        """Offer, and return the answer."""
+        for _ in range(ATTEMPTS):
+            async with self._signals.negotiating:
+                if self._unsettled:
+                    await self._ask()
+                self._signals.answer = None
+                offer = await self._peer.offer_microphone(on=on)
+                self._unsettled = True
+                await self._ask(requests.SignalOffer(sdp=offer))
+                self._unsettled = False
+                if self._signals.answer is not None:
+                    return self._signals.answer.sdp
+        raise ProtocolViolation("The server does not answer the offer of a microphone.", step="microphone")
