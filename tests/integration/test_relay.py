@@ -16,7 +16,7 @@ from neko_trio._wiring import AiortcMedia
 from neko_trio.media.peer_api import Peer, PeerSetup
 from neko_trio.testing import TestServer, external_server, leak_check, open_test_server
 from tests.integration.certificates import Certificate, make_certificate
-from tests.integration.test_session import data_channel_open, picture
+from tests.integration.test_session import picture, works
 from tests.integration.turn import INSTALLED, open_turn_server
 
 pytestmark = pytest.mark.real_time
@@ -77,15 +77,7 @@ async def test_relay_only_connects_through_the_offers_turn_server(server: TestSe
             ice=IceOptions(relay_only=True),
             media=media,
         ) as session:
-            await picture(session)
-            await data_channel_open(session)
-            async with session.control(wait=True):
-                await session.mouse.move(10, 10)
-                await session.flush()
-            peer = session.statistics().peer
-        assert peer is not None
-        pair = peer.candidate_pair
-        assert pair is not None
+            pair = await works(session)
         assert pair.local_type == "relay"
     if server.simulator is not None:
         told = "\n".join(

@@ -8,6 +8,7 @@ import trio
 
 import neko_trio
 from neko_trio import Frame, Session
+from neko_trio.media.peer_api import CandidatePair
 from neko_trio.protocol.events import SessionInfo
 from neko_trio.testing import TestServer
 from tests.integration.conftest import open_token, open_watch, unique
@@ -143,6 +144,19 @@ async def data_channel_open(session: Session) -> None:
     frame = await session.screen.frame()
     while "data_channel_open" not in session.timeline:
         frame = await session.screen.frame(newer_than=frame)
+
+
+async def works(session: Session) -> CandidatePair:
+    """See a picture and send input; the path that they took."""
+    await picture(session)
+    await data_channel_open(session)
+    async with session.control(wait=True):
+        await session.mouse.move(10, 10)
+        await session.flush()
+    peer = session.statistics().peer
+    assert peer is not None
+    assert peer.candidate_pair is not None
+    return peer.candidate_pair
 
 
 def watching(infos: list[SessionInfo]) -> bool:

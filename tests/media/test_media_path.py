@@ -13,39 +13,31 @@ from aiortc.rtp import AnyRtcpPacket, RtcpSenderInfo, RtcpSrPacket, RtpPacket
 
 from neko_trio.media import aiortc_private as private
 from neko_trio.media.media_path import WINDOW, MediaPath
+from tests.media.pipes import Pipe
 
 SSRC = 7
 
 
-class Pipe(private.DtlsCarrier):
+class HandshakePipe(Pipe):
     """Carries the handshake; what comes after it is kept."""
 
-    other: Pipe
-
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
+        super().__init__()
         self.media = list[bytes]()
-
-    @property
-    def role(self) -> str:
-        return "controlling"
-
-    async def receive(self) -> bytes:
-        return await self._queue.get()
 
     async def send(self, datagram: bytes) -> None:
         if 127 < datagram[0] < 192:
             self.media.append(datagram)
         else:
-            self.other._queue.put_nowait(datagram)
+            await super().send(datagram)
 
 
 class Bench:
     """A connected pair: what ``send`` encrypts, ``path`` gives to ``taken`` and ``heard``."""
 
     def __init__(self) -> None:
-        self.pipe, other = Pipe(), Pipe()
-        self.pipe.other, other.other = other, self.pipe
+        self.pipe, other = HandshakePipe(), HandshakePipe()
+        self.pipe.join(other)
         self.sender, self.transport = self.pipe.dtls(), other.dtls()
         self.path = MediaPath(self.transport)
         self.taken, self.heard = list[RtpPacket](), list[AnyRtcpPacket]()

@@ -22,6 +22,7 @@ from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._rtp_sender import RtpSender
 from neko_trio.simulator._sdp import Description, read_description
 from tests.media.agents import introduce
+from tests.media.pipes import Pipe
 
 pytestmark = pytest.mark.real_time
 
@@ -328,8 +329,8 @@ async def test_private_names_rtcp_reaches_who_listens_and_srtp_the_other_side(le
     """The contract of `hear_rtcp`, `send_srtp`, `DtlsCarrier` and `stop_dtls`."""
 
     async def scenario() -> None:
-        here, there = _Pipe(), _Pipe()
-        here.other, there.other = there, here
+        here, there = Pipe(), Pipe()
+        here.join(there)
         server, client = here.dtls(), there.dtls()
         private.be_dtls_server(server)
         private.be_dtls_client(client)
@@ -361,22 +362,3 @@ async def test_private_names_rtcp_reaches_who_listens_and_srtp_the_other_side(le
             await private.send_srtp(server, video)
 
     await lease.run(limited, scenario())
-
-
-class _Pipe(private.DtlsCarrier):
-    other: _Pipe
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self.sent = 0
-
-    @property
-    def role(self) -> str:
-        return "controlling"
-
-    async def receive(self) -> bytes:
-        return await self._queue.get()
-
-    async def send(self, datagram: bytes) -> None:
-        self.sent += 1
-        self.other._queue.put_nowait(datagram)
