@@ -19,7 +19,15 @@ import trio
 from neko_trio.desktop.pixels import Pixel, Size
 from neko_trio.errors import ProtocolViolation
 from neko_trio.protocol import Malformed
-from neko_trio.protocol.data_channel import ClientMessage, CursorImage, CursorPosition, Move, TouchBegin, TouchUpdate
+from neko_trio.protocol.data_channel import (
+    ClientMessage,
+    CursorImage,
+    CursorPosition,
+    Move,
+    TouchBegin,
+    TouchEnd,
+    TouchUpdate,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +70,8 @@ class CursorPort:
         self._position: Pixel | None = None
         self._image: CursorImage | None = None
         self._pixels: NDArray[np.uint8] | None = None
+        self._fingers: set[int] = set()
+        self._leading: int | None = None
 
     @property
     def screen(self) -> Size:
@@ -95,10 +105,26 @@ class CursorPort:
             self._image, self._pixels = event, None
 
     def on_sent(self, plan: Iterable[ClientMessage]) -> None:
-        """This session's own input has left. A finger moves the pointer as well (X's pointer emulation, seen)."""
+        """This session's own input has left.
+
+        The pointer goes with the finger that came down first, as long as that one is down (X's pointer emulation, seen:
+        the next one comes when none is down any more).
+        """
         for message in plan:
-            if isinstance(message, Move | TouchBegin | TouchUpdate):
-                self._position = message.x, message.y
+            match message:
+                case Move(x, y):
+                    self._position = x, y
+                case TouchBegin(touch_id, x, y) | TouchUpdate(touch_id, x, y) | TouchEnd(touch_id, x, y):
+                    if isinstance(message, TouchBegin):
+                        self._leading = self._leading if self._fingers else touch_id
+                        self._fingers.add(touch_id)
+                    if touch_id == self._leading:
+                        self._position = x, y
+                    if isinstance(message, TouchEnd):
+                        self._fingers.discard(touch_id)
+                        self._leading = None if touch_id == self._leading else self._leading
+                case _:
+                    pass
 
     async def pixels(self) -> tuple[NDArray[np.uint8], Pixel] | None:
         """Its picture, (height, width, 4) uint8 RGBA, and the place of that one's upper left corner on the screen.

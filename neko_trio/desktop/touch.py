@@ -58,9 +58,11 @@ class Touch:
     ``flush()`` confirms them. A finger that is down is lifted on every way out: of a gesture when it is cancelled, of
     everything else at the end of ``control()`` and of the session.
 
-    Fingers are numbered 0 to 9; pressure is 0 to 255. Programs that know nothing of touch see the first finger as the
-    mouse with its left button down. Raises what :class:`Mouse` does, and :class:`~neko_trio.errors.FeatureOff` when the
-    server has no touch driver (``state.touch_events``): it would take the messages and do nothing.
+    Fingers are numbered 0 to 9; pressure is 0 to 255. X has a touch to within a pixel. The finger that came down first
+    takes the pointer along, and programs that know nothing of touch see it as the left button.
+
+    Raises what :class:`Mouse` does, and :class:`~neko_trio.errors.FeatureOff` when the server has no touch driver
+    (``state.touch_events``): it would take the messages and do nothing.
     """
 
     def __init__(self, inputs: InputPort, state: StateCell[State], clicks: Clicks) -> None:

@@ -24,8 +24,10 @@ from neko_trio.simulator._input_events import (
     KeyDown,
     PointerMoved,
     ScreenResized,
+    Touched,
 )
 from neko_trio.simulator._picture import Bytes2D, Picture
+from neko_trio.simulator._pointer import draw_pointer
 from neko_trio.simulator._widgets import Box, Button, Label, ScrollList, TextArea, Widget
 
 __all__ = ["Desktop", "LockedDesktop", "Rendered", "Samples", "SmallDesktop", "Sounding"]
@@ -39,6 +41,10 @@ Samples: TypeAlias = NDArray[np.int16] | NDArray[np.float32] | NDArray[np.float6
 BACKDROP = (226, 231, 240)
 TITLE = (28, 34, 48)
 TITLE_HEIGHT = 40
+DOUBLE_CLICK_TIME = 0.4
+"""Seconds, as GTK has it."""
+DOUBLE_CLICK_DISTANCE = 5
+"""Pixels."""
 MINIMUM = (320, 200)
 
 
@@ -110,8 +116,9 @@ class LockedDesktop:
 class SmallDesktop:
     """The default desktop, ``size`` (width, height) pixels, at least 320 x 200; odd sides are rounded down.
 
-    For tests to look behind the picture: ``text``, ``clicks``, ``pointer``, ``list_first``, ``list_chosen`` and the
-    places ``text_area``, ``click_button``, ``clear_button``, ``list_box``.
+    For tests to look behind the picture: ``text``, ``clicks``, ``double_clicks``, ``pointer``, ``touches``,
+    ``list_first``, ``list_chosen``, ``list_opened`` and the places ``text_area``, ``click_button``, ``clear_button``,
+    ``list_box``.
     Not safe for two threads at once: see `LockedDesktop`.
     """
 
@@ -120,10 +127,15 @@ class SmallDesktop:
         self.pointer = (size[0] // 2, size[1] // 2)
         self.clicks = 0
         """How often the click button was pressed."""
+        self.double_clicks = 0
+        """How often the left button was pressed again within 0.4 s and 5 px, be it on nothing; three are two."""
+        self.touches: dict[int, tuple[int, int]] = {}
+        """Where the fingers are that are down, by their ids."""
         self.clipboard = ""
         self.number = 0
         """The number of the last picture drawn."""
         self._pressed: Widget | None = None
+        self._last_press: ButtonDown | None = None
         self._lay_out(size)
         self._draw_changes()  # most of the work, and the fonts: not when the first watcher waits
 
@@ -146,6 +158,11 @@ class SmallDesktop:
     def list_chosen(self) -> int | None:
         """Index of the row clicked last."""
         return self._list.chosen
+
+    @property
+    def list_opened(self) -> int | None:
+        """Index of the row double-clicked last."""
+        return self._list.opened
 
     @property
     def text_area(self) -> Box:
@@ -222,13 +239,20 @@ class SmallDesktop:
         match event:
             case PointerMoved(x, y):
                 self.pointer = (x, y)
+                if self._pressed is not None:
+                    self._pressed.on_drag(x, y)
             case ButtonDown(button, x, y):
                 self.pointer = (x, y)
                 target = next((widget for widget in self._widgets if widget.contains(x, y)), None)
                 if target is not None:
                     target.on_button(button, x, y, down=True)
+                double = self._is_double(event)
                 if button == 1:
                     self._pressed = target
+                    if double:
+                        self.double_clicks += 1
+                        if target is not None:
+                            target.on_double_click(x, y)
             case ButtonUp(button, x, y):
                 self.pointer = (x, y)
                 if button == 1 and self._pressed is not None:
@@ -240,8 +264,21 @@ class SmallDesktop:
                 self.clipboard = text
             case ScreenResized(width, height):
                 self._lay_out((width, height), (self._area, self._list))
+            case Touched("end", touch_id):
+                self.touches.pop(touch_id, None)
+            case Touched(_, touch_id, x, y):
+                self.touches[touch_id] = x, y  # the first finger comes as the mouse, too
             case _:
-                pass  # key releases and touches mean nothing here
+                pass  # key releases mean nothing here
+
+    def _is_double(self, press: ButtonDown) -> bool:
+        last, self._last_press = self._last_press, press
+        return (
+            last is not None
+            and press.button == last.button
+            and press.time - last.time < DOUBLE_CLICK_TIME
+            and max(abs(press.x - last.x), abs(press.y - last.y)) <= DOUBLE_CLICK_DISTANCE
+        )
 
     def _key(self, event: KeyDown) -> None:
         area = self._area
@@ -297,7 +334,7 @@ class SmallDesktop:
             screen.fill(*self._area.caret_box, (40, 160, 110))
         lane = max(2, screen.width - 40)  # a mark that runs along the bottom: the picture always moves
         screen.fill(int(now * 160) % lane & ~1, screen.height - 10 & ~1, 40, 6, (97, 189, 90))
-        _draw_pointer(screen, *self.pointer)
+        draw_pointer(screen, *self.pointer)
         draw_frame_code(screen.y, FrameCode.of(self.number, now))
         code_width, code_height = FRAME_CODE_SIZE
         screen.fill_chroma(0, 0, code_width, code_height)
@@ -307,33 +344,3 @@ class SmallDesktop:
         for widget in self._widgets:
             if widget.dirty:
                 self._background.paste_rgb(widget.draw(), widget.box[0], widget.box[1])
-
-
-_ARROW = (
-    "X           ",
-    "XX          ",
-    "X.X         ",
-    "X..X        ",
-    "X...X       ",
-    "X....X      ",
-    "X.....X     ",
-    "X......X    ",
-    "X.......X   ",
-    "X........X  ",
-    "X.....XXXXX ",
-    "X..X..X     ",
-    "X.X X..X    ",
-    "XX  X..X    ",
-    "X    X..X   ",
-    "     X..X   ",
-    "      XX    ",
-)
-_ARROW_LUMA = np.array([[{"X": 16, ".": 235, " ": 0}[pixel] for pixel in row] for row in _ARROW], np.uint8)
-
-
-def _draw_pointer(screen: Picture, x: int, y: int) -> None:
-    """An arrow with its tip at (x, y), cut off at the edges. Luma alone: what colour lies below shines through."""
-    x, y = min(max(x, 0), screen.width - 1), min(max(y, 0), screen.height - 1)
-    spot = screen.y[y : y + _ARROW_LUMA.shape[0], x : x + _ARROW_LUMA.shape[1]]
-    arrow = _ARROW_LUMA[: spot.shape[0], : spot.shape[1]]
-    np.copyto(spot, arrow, where=arrow > 0)

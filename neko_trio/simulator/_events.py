@@ -149,11 +149,11 @@ class Dispatcher:
             case requests.ControlKeyUp():
                 _debounced(desk.key_up(request.keysym))
             case requests.ControlTouchBegin():
-                desk.touch("begin", request.touch_id, request.x, request.y, request.pressure)
+                _debounced(desk.touch("begin", request.touch_id, request.x, request.y, request.pressure))
             case requests.ControlTouchUpdate():
-                desk.touch("update", request.touch_id, request.x, request.y, request.pressure)
+                _debounced(desk.touch("update", request.touch_id, request.x, request.y, request.pressure))
             case requests.ControlTouchEnd():
-                desk.touch("end", request.touch_id, request.x, request.y, request.pressure)
+                _debounced(desk.touch("end", request.touch_id, request.x, request.y, request.pressure))
             case requests.ControlPaste():
                 if request.text:
                     self._set_clipboard(session, request.text)

@@ -65,6 +65,8 @@ class Desk:
         self._size = size
         self._release_after = release_after
         self._touch = touch
+        self._fingers: dict[int, tuple[float, int, int]] = {}
+        self._leading: int | None = None
         self._keys: dict[int, float] = {}
         self._buttons: dict[int, float] = {}
         self._repeat_at: tuple[int, float] | None = None
@@ -74,6 +76,11 @@ class Desk:
     def held(self) -> tuple[frozenset[int], frozenset[int]]:
         """The keysyms and the buttons that are down."""
         return frozenset(self._keys), frozenset(self._buttons)
+
+    @property
+    def touches(self) -> frozenset[int]:
+        """The ids of the fingers that are down."""
+        return frozenset(self._fingers)
 
     def resize(self, size: tuple[int, int]) -> None:
         self._size = size
@@ -91,7 +98,7 @@ class Desk:
             for _ in range(min(abs(delta), MAX_CLICKS)):
                 button = positive if delta > 0 else negative
                 modifiers = self.keyboard.modifiers | ({"ctrl"} if control else frozenset())
-                self._tell(ButtonDown(button, *self.pointer, modifiers))
+                self._tell(ButtonDown(button, *self.pointer, modifiers, _timestamp()))
                 self._tell(ButtonUp(button, *self.pointer))
 
     def button_down(self, button: int) -> bool:
@@ -101,7 +108,7 @@ class Desk:
             return False
         self._buttons[button] = trio.current_time()
         if button != 0:
-            self._tell(ButtonDown(button, *self.pointer, self.keyboard.modifiers))
+            self._tell(ButtonDown(button, *self.pointer, self.keyboard.modifiers, _timestamp()))
         self._wake()
         return True
 
@@ -148,13 +155,41 @@ class Desk:
         """Ctrl with a letter: what `control/cut`, `copy`, `paste` and `select_all` type."""
         self.key_press(_CONTROL_L, ord(character))
 
-    def touch(self, phase: str, touch_id: int, x: int, y: int, pressure: int) -> None:
-        """Nothing happens without a touch driver; the server's default is a dummy (`server/pkg/xinput/dummy.go`)."""
-        if self._touch:
-            self._tell(Touched(phase, touch_id, self._clamp(x, self._size[0]), self._clamp(y, self._size[1]), pressure))
+    def touch(self, phase: str, touch_id: int, x: int, y: int, pressure: int) -> bool:
+        """False when a finger that is down begins, or one that is not moves or ends (`server/pkg/xinput/xinput.go`).
+
+        Nothing happens without a touch driver, and nothing is refused: the server has a dummy then (`dummy.go` there).
+        """
+        if not self._touch:
+            return True
+        if (phase == "begin") is (touch_id in self._fingers):
+            self.refused += 1
+            return False
+        right, bottom = self._size[0] - 1, self._size[1] - 1
+        self._touched(phase, touch_id, max(0, min(x, right)), max(0, min(y, bottom)), pressure)
+        self._wake()
+        return True
+
+    def _touched(self, phase: str, touch_id: int, x: int, y: int, pressure: int) -> None:
+        """The finger that comes down while none is takes the pointer along, with the left button (X, seen)."""
+        if phase == "begin" and not self._fingers:
+            self._leading = touch_id
+        emulated = touch_id == self._leading
+        self._tell(Touched(phase, touch_id, x, y, pressure, emulated))
+        if emulated:
+            self.move(x, y)
+            if phase == "begin":
+                self._tell(ButtonDown(1, x, y, self.keyboard.modifiers, _timestamp()))
+            elif phase == "end":
+                self._tell(ButtonUp(1, x, y))
+        if phase == "end":
+            del self._fingers[touch_id]
+            self._leading = None if emulated else self._leading
+        else:
+            self._fingers[touch_id] = trio.current_time(), x, y
 
     def release_all(self) -> None:
-        """The server's `ResetKeys`."""
+        """The server's `ResetKeys`: fingers stay where they are."""
         for button in tuple(self._buttons):
             self.button_up(button)
         for keysym in tuple(self._keys):
@@ -183,9 +218,13 @@ class Desk:
                 for code, since in tuple(held.items()):
                     if self._release_time(epoch, since) <= now:
                         up(code)
+            for touch_id, (since, x, y) in tuple(self._fingers.items()):
+                if self._release_time(epoch, since) <= now:
+                    self._touched("end", touch_id, x, y, 0)
 
     def _next_deadline(self, epoch: float) -> float:
-        since = (*self._buttons.values(), *self._keys.values())
+        fingers = (since for since, _x, _y in self._fingers.values())
+        since = (*self._buttons.values(), *self._keys.values(), *fingers)
         deadlines = [self._release_time(epoch, start) for start in since]
         if self._repeat_at is not None:
             deadlines.append(self._repeat_at[1])
@@ -222,3 +261,7 @@ class Desk:
     @staticmethod
     def _clamp(value: int, extent: int) -> int:
         return 0 if value > _MAX_COORDINATE else max(0, min(value, extent - 1))
+
+
+def _timestamp() -> float:
+    return math.floor(trio.current_time() * 1000) / 1000

@@ -4,7 +4,7 @@
 have been applied.  Coordinates are screen pixels, already clamped to the screen.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 __all__ = [
@@ -36,6 +36,8 @@ class ButtonDown:
     y: int
     modifiers: frozenset[str] = frozenset()
     """As in `KeyDown`."""
+    time: float = field(default=0.0, compare=False)
+    """X's timestamp: seconds, in whole milliseconds. What is sent together may have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,11 @@ class KeyUp:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """A touch point began, moved or ended; `pressure` is 0 … 255."""
+    """A touch point began, moved or ended; `pressure` is 0 … 255.
+
+    X shows the first finger to programs that know nothing of touch as the mouse with its left button; here both come,
+    this first, and `emulated` says that the pointer and the button follow.
+    """
 
     phase: str
     """ "begin", "update" or "end". """
@@ -70,6 +76,7 @@ class Touched:
     x: int
     y: int
     pressure: int
+    emulated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,11 @@ class Simulator:
         return self._room.desk.held
 
     @property
+    def touches(self) -> frozenset[int]:
+        """The ids of the fingers that are down; none without ``touch=True``."""
+        return self._room.desk.touches
+
+    @property
     def refused(self) -> Mapping[str, int]:
         """How often a message was dropped without a word, by "event: reason"."""
         return dict(self._room.refused)
@@ -176,6 +181,7 @@ async def open_simulator(
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
     `ssl_context` makes it https.  `pre_encoded`: two seconds of the desktop are encoded beforehand, and every watcher
     is played those, from a keyframe on: no encoder runs, for measuring clients; what is typed shows no effect.
+    `touch`: there is a touch screen, as with the server's X input driver; without, touches do nothing.
 
     Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
     once: clients see `system/disconnect "connection shutdown"` where there is time for it.

@@ -43,6 +43,14 @@ class Widget(ABC):
         """A mouse button (X11 code) changed at a place inside this widget, or went up after going down here."""
         return  # most widgets only show something
 
+    def on_double_click(self, x: int, y: int) -> None:
+        """The left button went down here once more so soon that the two are a double click; told after `on_button`."""
+        return
+
+    def on_drag(self, x: int, y: int) -> None:
+        """The pointer is at this place, inside or not, while the left button is held that went down in here."""
+        return
+
     def draw(self) -> Bytes2D:
         """The widget as an (height, width, 3) uint8 RGB array; no longer dirty."""
         image = Image.new("RGB", self.box[2:], self.background)
@@ -191,7 +199,11 @@ class TextArea(Widget):
 
 
 class ScrollList(Widget):
-    """Rows that scroll with the wheel, one row a click, and are chosen with the left button."""
+    """Rows that scroll with the wheel, one row a click, or by their scroll bar, are chosen with the left button, and
+    opened with a double click."""
+
+    BAR = 14
+    """Pixels at the right edge that belong to the scroll bar."""
 
     def __init__(self, box: Box, background: Colour, size: int, rows: Sequence[str]) -> None:
         super().__init__(box, background)
@@ -201,6 +213,9 @@ class ScrollList(Widget):
         """Index of the topmost row in sight."""
         self.chosen: int | None = None
         """Index of the row that was clicked last."""
+        self.opened: int | None = None
+        """Index of the row that was double-clicked last."""
+        self._grip: tuple[int, int] | None = None  # where the bar was taken hold of: y, and the topmost row then
 
     @property
     def row_height(self) -> int:
@@ -213,7 +228,7 @@ class ScrollList(Widget):
 
     def resized(self, other: ScrollList) -> ScrollList:
         """Take over where ``other``, a list of another size, stands."""
-        self.chosen = other.chosen
+        self.chosen, self.opened = other.chosen, other.opened
         self.scroll(other.first)
         return self
 
@@ -224,12 +239,30 @@ class ScrollList(Widget):
             self.first, self.dirty = first, True
 
     def on_button(self, button: int, x: int, y: int, *, down: bool) -> None:
+        if button == 1:
+            self._grip = (y, self.first) if down and self._on_bar(x) else None
         if not down:
             return
         if button in (4, 5):
             self.scroll(-1 if button == 4 else 1)
-        elif button == 1 and (row := self.first + (y - self.box[1] - 2) // self.row_height) < len(self._rows):
-            self.chosen, self.dirty = max(row, 0), True
+        elif button == 1 and self._grip is None and (row := self._row_at(y)) is not None:
+            self.chosen, self.dirty = row, True
+
+    def on_double_click(self, x: int, y: int) -> None:
+        if not self._on_bar(x) and (row := self._row_at(y)) is not None:
+            self.opened, self.dirty = row, True
+
+    def on_drag(self, x: int, y: int) -> None:
+        if self._grip is not None:
+            start, first = self._grip
+            self.scroll(first + (y - start) * len(self._rows) // (self.box[3] - 4) - self.first)
+
+    def _on_bar(self, x: int) -> bool:
+        return x >= self.box[0] + self.box[2] - self.BAR
+
+    def _row_at(self, y: int) -> int | None:
+        row = max(0, self.first + (y - self.box[1] - 2) // self.row_height)
+        return row if row < len(self._rows) else None
 
     def paint(self, draw: ImageDraw.ImageDraw) -> None:
         _, _, width, height = self.box
@@ -243,7 +276,8 @@ class ScrollList(Widget):
             if chosen or row % 2:
                 fill = ACCENT if chosen else (240, 243, 248)
                 draw.rectangle((2, top, width - 15, top + self.row_height - 1), fill=fill)
-            draw_text(draw, (12, top + self._size * 0.1), self._rows[row], self._size, PAPER if chosen else INK)
+            text = f"{self._rows[row]} (open)" if row == self.opened else self._rows[row]
+            draw_text(draw, (12, top + self._size * 0.1), text, self._size, PAPER if chosen else INK)
         total = max(1, len(self._rows))
         bar = max(12, (height - 4) * self.rows_in_sight // total)
         top = 2 + (height - 4) * self.first // total

@@ -167,6 +167,56 @@ def test_the_list_scrolls_by_clicks_of_the_wheel_and_rows_are_chosen(desktop: Sm
     assert desktop.list_first == 0, "the wheel elsewhere"
 
 
+def test_a_double_click_opens_a_row_and_two_clicks_do_not(desktop: SmallDesktop) -> None:
+    x, y = desktop.list_box[0] + 20, desktop.list_box[1] + 4
+    before = part(desktop, desktop.list_box)
+
+    def press(at: tuple[int, int], time: float, button: int = 1) -> None:
+        desktop.on_input(ButtonDown(button, *at, time=time))
+        desktop.on_input(ButtonUp(button, *at))
+
+    press((x, y), 1.0)
+    press((x, y), 1.41)  # too late
+    press((x + 6, y), 1.5)  # too far away
+    press((x + 6, y), 1.6, button=3)
+    press((x + 6, y), 1.7)  # another button came between
+    assert (desktop.double_clicks, desktop.list_opened, desktop.list_chosen) == (0, None, 0)
+    press((x + 2, y + 5), 2.0999)
+    assert (desktop.double_clicks, desktop.list_opened) == (1, 0)
+    assert (part(desktop, desktop.list_box) != before).any()
+    desktop.on_input(ScreenResized(640, 360))
+    assert desktop.list_opened == 0
+
+
+def test_the_scroll_bar_is_dragged(desktop: SmallDesktop) -> None:
+    left, top, width, height = desktop.list_box
+    bar = left + width - 5
+    desktop.on_input(ButtonDown(1, bar, top + 10))
+    assert desktop.list_chosen is None
+    desktop.on_input(PointerMoved(bar, top + 10 + height // 4))
+    assert desktop.list_first == pytest.approx(25, abs=2)
+    desktop.on_input(PointerMoved(bar - 500, top + 10 + height // 2))  # beside it, as with any bar that is held
+    assert desktop.list_first == pytest.approx(50, abs=2)
+    desktop.on_input(PointerMoved(bar, top - 500))
+    assert desktop.list_first == 0
+    desktop.on_input(ButtonUp(1, bar, top - 500))
+    desktop.on_input(PointerMoved(bar, top + 200))
+    assert desktop.list_first == 0, "let go of"
+    desktop.on_input(ButtonDown(1, left + 20, top + 10))
+    desktop.on_input(PointerMoved(bar, top + 200))
+    assert desktop.list_first == 0, "taken hold of elsewhere"
+
+
+def test_fingers_are_known_by_where_they_are(desktop: SmallDesktop) -> None:
+    desktop.on_input(Touched("begin", 4, 5, 6, 255))
+    desktop.on_input(Touched("begin", 5, 50, 60, 255))
+    desktop.on_input(Touched("update", 4, 7, 8, 255))
+    assert desktop.touches == {4: (7, 8), 5: (50, 60)}
+    desktop.on_input(Touched("end", 4, 7, 8, 0))
+    desktop.on_input(Touched("end", 9, 7, 8, 0))
+    assert desktop.touches == {5: (50, 60)}
+
+
 def test_the_pointer_is_where_it_was_moved_also_at_the_edges(desktop: SmallDesktop) -> None:
     without = desktop.render(0.6).y.copy()
     desktop.on_input(PointerMoved(100, 300))

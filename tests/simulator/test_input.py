@@ -223,10 +223,75 @@ async def test_a_modifier_does_not_repeat(program: Program, autojump_clock: Mock
 
 
 async def test_touch_needs_a_driver(program: Program) -> None:
-    Desk(program, SIZE).touch("begin", 1, 5, 5, 100)
-    assert program.events == []
-    Desk(program, SIZE, touch=True).touch("begin", 1, 5, 9999, 100)
-    assert program.events == [Touched("begin", 1, 5, 719, 100)]
+    desk = Desk(program, SIZE)
+    assert (desk.touch("begin", 1, 5, 5, 100), desk.touch("end", 2, 5, 5, 100)) == (True, True), "a dummy"
+    assert (program.events, desk.refused, desk.touches) == ([], 0, frozenset())
+    Desk(program, SIZE, touch=True).touch("begin", 1, 40_000, -3, 100)
+    assert program.events[0] == Touched("begin", 1, 1279, 0, 100)
+
+
+async def test_the_first_finger_comes_as_the_mouse_too(program: Program) -> None:
+    """As X shows touches to programs that know nothing of them; seen with the server's driver."""
+    desk = Desk(program, SIZE, touch=True)
+    desk.touch("begin", 7, 10, 20, 255)
+    assert program.events == [Touched("begin", 7, 10, 20, 255), PointerMoved(10, 20), ButtonDown(1, 10, 20)]
+    desk.touch("begin", 8, 300, 300, 255)
+    desk.touch("update", 7, 11, 21, 255)
+    desk.touch("end", 7, 12, 22, 0)
+    desk.touch("update", 8, 301, 301, 255)
+    assert program.events[3:] == [
+        Touched("begin", 8, 300, 300, 255),
+        *(Touched("update", 7, 11, 21, 255), PointerMoved(11, 21)),
+        *(Touched("end", 7, 12, 22, 0), PointerMoved(12, 22), ButtonUp(1, 12, 22)),
+        Touched("update", 8, 301, 301, 255),
+    ]
+    desk.touch("begin", 7, 50, 50, 255)
+    assert desk.pointer == (12, 22), "another one is down already"
+    assert desk.touches == {7, 8}
+    told = [event.emulated for event in program.events if isinstance(event, Touched)]
+    assert told == [True, False, True, True, False, False]
+
+
+async def test_a_finger_twice_and_one_that_is_not_there_are_refused(program: Program) -> None:
+    desk = Desk(program, SIZE, touch=True)
+    assert desk.touch("begin", 1, 5, 5, 100)
+    assert not desk.touch("begin", 1, 6, 6, 100)
+    assert not desk.touch("update", 2, 6, 6, 100)
+    assert not desk.touch("end", 2, 6, 6, 100)
+    assert desk.refused == 3
+    desk.release_all()
+    assert desk.touches == {1}, "the server's ResetKeys knows nothing of fingers"
+
+
+async def test_a_finger_without_a_word_for_ten_seconds_is_lifted(program: Program, autojump_clock: MockClock) -> None:
+    desk = Desk(program, SIZE, touch=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(desk.run)
+        await trio.sleep(0.1)
+        desk.touch("begin", 1, 5, 6, 255)
+        desk.touch("begin", 2, 7, 8, 255)
+        await trio.sleep(5)
+        desk.touch("update", 2, 9, 10, 255)
+        await trio.sleep(6)
+        assert desk.touches == {2}
+        await trio.sleep(5)
+        assert desk.touches == frozenset()
+        assert program.events[-1] == Touched("end", 2, 9, 10, 0)
+        assert Touched("end", 1, 5, 6, 0) in program.events
+        nursery.cancel_scope.cancel()
+
+
+async def test_presses_have_xs_timestamp(desk: Desk, program: Program, autojump_clock: MockClock) -> None:
+    """In milliseconds: what comes together has the same one."""
+    began = trio.current_time()
+    desk.button_press(1)
+    desk.button_press(1)
+    await trio.sleep(0.0504)
+    desk.scroll(0, 1)
+    times = [event.time for event in program.events if isinstance(event, ButtonDown)]
+    assert times[0] == times[1]
+    assert times[2] - times[0] == pytest.approx(0.05, abs=1e-6)
+    assert times[0] == pytest.approx(began, abs=1e-3)
 
 
 async def test_the_clipboard(desk: Desk, program: Program) -> None:
