@@ -32,30 +32,11 @@ MAX_UNDELIVERED = 3
 
 # measured, 1280x720 at 25 Hz, drawing included: VP8 0.05 core at rest, 0.13 while typing; H.264 0.04 and 0.12
 # encoding alone, a moving picture of that size: VP9 12 ms of CPU per frame, AV1 12 (threads of its own); at 320x200 1
+_LIBVPX = {"deadline": "realtime", "lag-in-frames": "0", "static-thresh": "300", "qmin": "4", "qmax": "40"}
 _OPTIONS = {
-    "vp8": (
-        "libvpx",
-        {
-            "deadline": "realtime",
-            "cpu-used": "16",
-            "lag-in-frames": "0",
-            "static-thresh": "300",
-            "qmin": "4",
-            "qmax": "40",
-        },
-    ),
+    "vp8": ("libvpx", {**_LIBVPX, "cpu-used": "16"}),
     "h264": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline", "forced-idr": "1"}),
-    "vp9": (
-        "libvpx-vp9",
-        {
-            "deadline": "realtime",
-            "cpu-used": "8",
-            "lag-in-frames": "0",
-            "static-thresh": "300",
-            "qmin": "4",
-            "qmax": "40",
-        },
-    ),
+    "vp9": ("libvpx-vp9", {**_LIBVPX, "cpu-used": "8"}),
     # The one AV1 encoder that PyAV brings. Low delay: each frame comes out before the next goes in. From preset 10 on
     # it leaves things that moved where they were, for a frame or two.
     "av1": (

@@ -60,8 +60,8 @@ class Network:
 
     def announced(self, address: str) -> str:
         """What a candidate at this address names: a given one replaces those of its family, as pion does."""
-        same_family = self.nat1to1 is not None and (":" in self.nat1to1) == (":" in address)
-        return self.nat1to1 if self.nat1to1 is not None and same_family else address
+        given = self.nat1to1
+        return given if given is not None and (":" in given) == (":" in address) else address
 
 
 class ServerSocket(StunProtocol):
@@ -165,7 +165,7 @@ class ServerAgent(IceAgentBase):
             self.pair_remote(remote)
         self.begin_checking()
         self._ping_all()
-        ticking = asyncio.create_task(self._tick())
+        ticking = asyncio.create_task(self._tick())  # ended below
         try:
             completed = await self.wait_checks()
         finally:
@@ -285,7 +285,7 @@ class ServerAgent(IceAgentBase):
                 return
             if pair.state != PairState.SUCCEEDED:
                 self.check_state(pair, PairState.IN_PROGRESS)
-        task = asyncio.create_task(self._ping_once(pair, nominate))
+        task = asyncio.create_task(self._ping_once(pair, nominate))  # ended by connect() or close()
         self._pings.add(task)
         task.add_done_callback(self._pings.discard)
 

@@ -18,6 +18,7 @@ from neko_trio.simulator._desktop import Desktop, LockedDesktop
 from neko_trio.simulator._ice import Network
 from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
+from neko_trio.simulator._microphone import Microphone
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._pipelines import LivePipeline, Pipeline, Watch
 from neko_trio.simulator._recorded import RecordedPipeline
@@ -60,21 +61,33 @@ class _Events:
     def data_channel_open(self) -> None:
         self._mailbox.put(self._callbacks.on_data_channel_open)
 
+    def may_speak(self) -> str | None:
+        """Asked in the asyncio thread."""
+        return self._callbacks.may_speak()
+
     def data(self, message: bytes) -> None:
         self._mailbox.put(partial(self._callbacks.on_data, message))
 
-    def closed(self, reason: str) -> None:
+    def end_streams(self) -> None:
+        """Neither a watcher nor a listener any more."""
         self.watch.ended = self.hearing.ended = True
+        self.apply()
+
+    def apply(self) -> None:
+        """Watch and listen as is wanted now."""
         self.watch.apply()
         self.hearing.apply()
+
+    def closed(self, reason: str) -> None:
+        self.end_streams()
         self._mailbox.put(partial(self._callbacks.on_closed, reason))
 
 
 class SimulatorPeer:
     """A `_media_api.MediaPeer`. Made by `SimulatorMedia.new_peer`."""
 
-    def __init__(self, lease: Lease, peer: OfferingPeer, watch: Watch, events: _Events) -> None:
-        self._lease, self._peer, self._watch, self._events = lease, peer, watch, events
+    def __init__(self, lease: Lease, peer: OfferingPeer, events: _Events) -> None:
+        self._lease, self._peer, self._events = lease, peer, events
 
     async def answer(self, sdp: str) -> None:
         """The client's answer. ``ValueError`` for what is none; the peer stays as it was."""
@@ -99,10 +112,10 @@ class SimulatorPeer:
 
     def _set_video(self, disabled: bool | None, stream: str | None) -> None:
         if stream is not None:
-            self._watch.select(stream)
+            self._events.watch.select(stream)
         if disabled is not None:
-            self._watch.disabled = disabled
-        self._watch.apply()
+            self._events.watch.disabled = disabled
+        self._events.watch.apply()
 
     async def set_audio(self, *, disabled: bool) -> None:
         """Whether the desktop's sound is sent. In effect at the return."""
@@ -117,9 +130,8 @@ class SimulatorPeer:
         self._lease.post(self._set_paused, paused)
 
     def _set_paused(self, paused: bool) -> None:
-        self._watch.paused = self._events.hearing.paused = paused
-        self._watch.apply()
-        self._events.hearing.apply()
+        self._events.watch.paused = self._events.hearing.paused = paused
+        self._events.apply()
 
     def set_silent(self, silent: bool) -> None:
         """A fault: cut off from the network."""
@@ -146,9 +158,7 @@ class SimulatorPeer:
         await self._lease.run(self._aclose)
 
     async def _aclose(self) -> None:
-        self._watch.ended = self._events.hearing.ended = True
-        self._watch.apply()
-        self._events.hearing.apply()
+        self._events.end_streams()
         await self._peer.aclose()
 
 
@@ -163,8 +173,10 @@ class SimulatorMedia:
         codec: str,
         network: Network,
         limits: PeerLimits,
+        microphone: Microphone,
     ) -> None:
         self._lease, self._codec, self._network, self._limits = lease, codec, network, limits
+        self._microphone = microphone
         self._mux = TcpMux() if "tcp" in network.transports else None
         self._token = trio.lowlevel.current_trio_token()
         self._scope = trio.CancelScope()
@@ -240,17 +252,17 @@ class SimulatorMedia:
             codec=self._codec,
             network=self._network,
             mux=self._mux,
+            microphone=self._microphone,
             limits=self._limits,
             events=events,
             forget=self._peers.discard,
         )
         self._peers.add(peer)
-        watch = events.watch = Watch(peer, self._pipelines, disabled=video_disabled, stream=stream)
-        hearing = events.hearing = Hearing(peer, self._sound, disabled=audio_disabled)
-        made = SimulatorPeer(self._lease, peer, watch, events)
+        events.watch = Watch(peer, self._pipelines, disabled=video_disabled, stream=stream)
+        events.hearing = Hearing(peer, self._sound, disabled=audio_disabled)
+        made = SimulatorPeer(self._lease, peer, events)
         try:
-            watch.apply()
-            hearing.apply()
+            events.apply()
             await peer.open()
         except BaseException:  # cancelled, too: nothing stays open
             await made._aclose()  # noqa: ASYNC102 - bounded by the limits of the peer
@@ -302,6 +314,7 @@ async def open_media(
     limits: PeerLimits | None = None,
     pre_encoded: bool = False,
     pipeline_delay: float = 0.0,
+    microphone: Microphone | None = None,
 ) -> AsyncIterator[SimulatorMedia]:
     """The simulator's media as long as the block lasts; then every peer is closed and every thread ended.
 
@@ -315,7 +328,14 @@ async def open_media(
     comes out, from that error.
     """
     locked = desktop if isinstance(desktop, LockedDesktop) else LockedDesktop(desktop)
-    media = SimulatorMedia(lease, locked, codec=codec, network=network or Network(), limits=limits or PeerLimits())
+    media = SimulatorMedia(
+        lease,
+        locked,
+        codec=codec,
+        network=network or Network(),
+        limits=limits or PeerLimits(),
+        microphone=microphone or Microphone(),
+    )
     try:
         await media.open_mux()
         await media.open_pipelines(
