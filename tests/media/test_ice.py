@@ -97,11 +97,16 @@ def make_agent(
     return agent
 
 
-async def handshake(agent: IceAgent, server: Server) -> float:
-    """Connect the two; how long it took, in seconds."""
+async def prepare(agent: IceAgent, server: Server) -> None:
+    """Gather on both sides and introduce them to each other."""
     await server.gather_candidates()
     await agent.gather_candidates()
     introduce(agent, server)
+
+
+async def handshake(agent: IceAgent, server: Server) -> float:
+    """Connect the two; how long it took, in seconds."""
+    await prepare(agent, server)
     for candidate in server.local_candidates:
         agent.accept_remote(candidate)
     for candidate in agent.local_candidates:
@@ -137,9 +142,7 @@ async def test_connects_with_a_full_agent(take_control: bool) -> None:
 
 async def reach(agent: IceAgent, server: Server) -> float:
     """Connect to a server that answers checks and sends none; how long it took, in seconds."""
-    await server.gather_candidates()
-    await agent.gather_candidates()
-    introduce(agent, server)
+    await prepare(agent, server)
     began = perf_counter()
     agent.start_checks()
     connecting = asyncio.create_task(agent.connect())
@@ -178,9 +181,7 @@ async def test_a_check_that_was_lost_is_repeated_when_the_servers_comes(monkeypa
                 super().request_received(message, addr, protocol)
 
     agent, server = make_agent(), BehindFirewall()
-    await server.gather_candidates()
-    await agent.gather_candidates()
-    introduce(agent, server)
+    await prepare(agent, server)
     agent.accept_remote(server.local_candidates[0])
     await server.add_remote_candidate(agent.local_candidates[0])
     began = perf_counter()
@@ -197,9 +198,7 @@ async def test_a_check_that_was_lost_is_repeated_when_the_servers_comes(monkeypa
 @on_asyncio
 async def test_controlled_a_check_is_answered_by_one_even_after_ours_has_succeeded() -> None:
     agent, server = make_agent(take_control=False), Server()
-    await server.gather_candidates()
-    await agent.gather_candidates()
-    introduce(agent, server)
+    await prepare(agent, server)
     agent.accept_remote(server.local_candidates[0])
     server.add_remote(agent.local_candidates[0])
     agent.start_checks()
@@ -341,9 +340,7 @@ class Mute(Server):
 async def test_forged_checks_take_no_role() -> None:
     """A nomination counts only from who knows the password."""
     agent, server = make_agent(), Mute()
-    await server.gather_candidates()
-    await agent.gather_candidates()
-    introduce(agent, server)
+    await prepare(agent, server)
     agent.accept_remote(server.local_candidates[0])
     server.add_remote(agent.local_candidates[0])
     agent.start_checks()
@@ -379,9 +376,7 @@ async def test_a_lite_server_is_controlled_by_us() -> None:
 @on_asyncio
 async def test_no_check_leaves_before_start_checks() -> None:
     agent, server = make_agent(), Server()
-    await server.gather_candidates()
-    await agent.gather_candidates()
-    introduce(agent, server)
+    await prepare(agent, server)
     agent.accept_remote(server.local_candidates[0])
     connecting = asyncio.create_task(agent.connect())
     await asyncio.sleep(0.1)  # long enough for the first check and its repetition
