@@ -15,10 +15,11 @@ class HostRole(RoomCalls):
     async def give_control(self, session_id: str) -> None:
         """Make somebody host: ``POST /api/room/control/give/{id}``. For the host and for admins.
 
+        The host lets go of held keys and buttons first, and all its input before has been handled.
         Works while controls are locked, and for a session without a WebSocket. Inside of this session's own
         ``control()`` block the role is lost by it: :class:`ControlLost` ends that block. Returns when ``state.host``
         has shown it. Raises :class:`NotAllowed` when this or that member may not host, and :class:`InvalidInput` when
-        there is no such session.
+        there is no such session. Cancelled, the role may have been given.
         """
         path = f"/api/room/control/give/{path_part(session_id, 'session')}"
         state = self._ports.state.value
@@ -29,6 +30,9 @@ class HostRole(RoomCalls):
         if given is not None and not given.profile.can_host:
             raise _may_not_host("")
         refusals = {404: invalid(f"There is no session {session_id!r}."), 400: _may_not_host}
+        if state.is_host:  # the server lets go of nothing when the role is given away
+            await self._ports.inputs.release_held()
+            await self._ports.inputs.flush()
         await self._ports.confirmed(
             ControlHost,
             lambda event: event.id == state.session_id and event.host_id == session_id,

@@ -26,6 +26,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run against this Neko v3 server instead of the embedded one (the neko_simulator fixture)",
     )
     group.addoption(
+        "--neko-own-room",
+        action="store_true",
+        help="the server at --neko-url is this run's own: a test may lock its controls and change its settings",
+    )
+    group.addoption(
+        "--neko-display",
+        metavar="DISPLAY",
+        default=None,
+        help="the X display of the server at --neko-url, for tests that look at what X has (:420)",
+    )
+    group.addoption(
         "--neko-username", metavar="NAME", default="neko-trio", help="user name there (default: %(default)s)"
     )
     group.addoption(

@@ -118,3 +118,23 @@ def embedded_only(request: pytest.FixtureRequest) -> None:
     """Skip with ``--neko-url``. A fixture, because a skip inside of an async test loses its reason."""
     if request.config.getoption("--neko-url") is not None:
         pytest.skip("needs to see the desktop from behind, or to set the server up: the embedded server only")
+
+
+@pytest.fixture
+async def own_room(request: pytest.FixtureRequest, neko_simulator: TestServer) -> AsyncIterator[TestServer]:
+    """A server whose room the test may lock and set up; its settings are those of before afterwards."""
+    if request.config.getoption("--neko-url") is not None and not request.config.getoption("--neko-own-room"):
+        pytest.skip("changes the room's settings: needs --neko-own-room")
+    yield neko_simulator
+    if neko_simulator.simulator is None:
+        async with neko_trio.open_session(
+            neko_simulator.url, username=unique("tidy"), password=neko_simulator.admin_password, video="off"
+        ) as session:
+            await session.room.change_settings(
+                private_mode=False,
+                locked_logins=False,
+                control_protection=False,
+                locked_controls=False,
+                implicit_hosting=False,
+                inactive_cursors=False,
+            )
