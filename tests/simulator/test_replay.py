@@ -6,10 +6,12 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -64,7 +66,8 @@ class ReplayPeer:
 
 
 @asynccontextmanager
-async def open_peer(offer: str, heard: Callable[[], None]) -> AsyncGenerator[ReplayPeer, None]:
+async def open_peer(address: str, offer: str, heard: Callable[[], None]) -> AsyncGenerator[ReplayPeer, None]:
+    """``address``: the server's, from which it is decided what the answer offers; nothing is trickled after it."""
     from neko_trio.media.bridge import open_lease
     from neko_trio.media.frames import FrameContext
     from neko_trio.media.peer import open_peer_connection
@@ -82,7 +85,7 @@ async def open_peer(offer: str, heard: Callable[[], None]) -> AsyncGenerator[Rep
             offer_sdp=offer,
             ice_servers=(),
             ice=IceOptions(),
-            server_address="127.0.0.1",
+            server_address=address,
             timeline=Timeline(),
             slot=FrameSlot(),
             new_number=lambda: 1,
@@ -140,7 +143,7 @@ async def compare(config: pytest.Config, name: str) -> list[str]:
         async with (
             open_server(config, name) as server,
             httpx2.AsyncClient(base_url=server.url, timeout=None) as client,
-            replay.playing(server, lines, open_peer) as player,
+            replay.playing(server, lines, partial(open_peer, urlsplit(server.url).hostname or "")) as player,
         ):
             about = {line.entry["body"]["id"] for line in lines if line.entry.get("path") is None and _is_login(line)}
 
