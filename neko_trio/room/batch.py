@@ -74,9 +74,7 @@ class Batch(RoomCalls):
             )
         answers: Sequence[_Item] = read(answer, list[_Item], "answer to the batch")
         if len(answers) != len(items):
-            raise ProtocolViolation(
-                f"{len(items)} calls have {len(answers)} answers: which is whose?", step=STEP
-            )
+            raise ProtocolViolation(f"{len(items)} calls have {len(answers)} answers: which is whose?", step=STEP)
         return tuple(
             BatchAnswer(item["method"], item["path"], given.status, given.body)
             for item, given in zip(items, answers, strict=True)

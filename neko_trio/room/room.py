@@ -41,7 +41,5 @@ class Room(Sessions, RoomSettings, HostRole, Messages, Batch, Log):
         """
         state = self._ports.state.value
         if not state.profile.can_see_inactive_cursors:
-            raise NotAllowed(
-                "This member is not shown others' cursors.", hint="An admin can grant it.", step=STEP
-            )
+            raise NotAllowed("This member is not shown others' cursors.", hint="An admin can grant it.", step=STEP)
         return state.cursors

@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from neko_trio.protocol import Malformed, requests
+from neko_trio.simulator._chat import may_chat
 from neko_trio.simulator._media_api import MediaPeer, MediaServer
 from neko_trio.simulator._peers import SimulatedPeer
 from neko_trio.simulator._room import Room, RoomError
@@ -98,6 +99,8 @@ class Dispatcher:
                     "send/broadcast", {"sender": session.id, **msgspec.structs.asdict(request)}, exclude=session.id
                 )
             case requests.ChatMessage():
+                if not may_chat(room, session, "can_send"):
+                    raise RoomError("is not allowed to send chat messages")
                 self.chat(session, request.text)
             case requests.FileTransferUpdate():
                 session.send("filetransfer/update", file_transfer_payload())
@@ -216,7 +219,7 @@ class Dispatcher:
 
     def chat(self, sender: Session, text: str) -> None:
         message = {"id": sender.id, "created": now_text(), "content": {"text": text}}
-        self.room.broadcast("chat/message", message)
+        self.room.send_to("chat/message", message, lambda session: may_chat(self.room, session, "can_receive"))
 
     # Signaling
 

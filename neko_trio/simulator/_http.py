@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import h11
 import msgspec
@@ -207,7 +207,17 @@ def _request(head: h11.Request) -> Request:
     for name, value in head.headers:
         headers.setdefault(name.decode("ascii"), value.decode("latin-1"))
     path, _, query = head.target.decode("latin-1").partition("?")
-    return Request(head.method.decode("ascii"), unquote(path), dict(parse_qsl(query, keep_blank_values=True)), headers)
+    return Request(head.method.decode("ascii"), _routed(path), dict(parse_qsl(query, keep_blank_values=True)), headers)
+
+
+def _routed(path: str) -> str:
+    """What the server's router sees: the decoded path where Go would write it just so, else the path as it came.
+
+    So an id is found only when it was escaped as Go escapes it, and one with a slash never (seen; `net/url`, `setPath`
+    and `shouldEscape`; `go-chi/chi`, `mux.go`).
+    """
+    decoded = unquote(path)
+    return decoded if quote(decoded, safe="/$&+,:;=@") == path else path
 
 
 async def _respond(reader: _Reader, response: Response, *, close: bool = False, head_only: bool = False) -> None:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import msgspec
 import trio
 
+from neko_trio.simulator._chat import may_chat
 from neko_trio.simulator._http import NO_CONTENT, HttpError, Response, json_response
 from neko_trio.simulator._keyboard import MODIFIER_NAMES
 from neko_trio.simulator._rest import Call, Route, read_body
@@ -21,9 +22,9 @@ from neko_trio.simulator._rest_checks import (
     hosts_or_admins,
     may_upload,
 )
+from neko_trio.simulator._rest_members import MEMBER_ROUTES
 from neko_trio.simulator._rest_sessions import (
     logout,
-    members,
     named_session,
     profile,
     session_delete,
@@ -83,18 +84,16 @@ async def _broadcast_start(call: Call) -> Response:
     url = read_body(call.request, Url()).url
     if not url:
         raise HttpError(HTTPStatus.BAD_REQUEST, "missing broadcast URL")
-    if call.room.broadcast_url is not None:
+    if call.room.is_broadcasting:
         raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, "server is already broadcasting")
-    call.room.broadcast_url = url
-    call.room.broadcast_to_admins("broadcast/status", call.room.broadcast_status())
+    call.room.set_broadcasting(url)
     return NO_CONTENT
 
 
 async def _broadcast_stop(call: Call) -> Response:
-    if call.room.broadcast_url is None:
+    if not call.room.is_broadcasting:
         raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, "server is not broadcasting")
-    call.room.broadcast_url = None
-    call.room.broadcast_to_admins("broadcast/status", call.room.broadcast_status())
+    call.room.set_broadcasting(None)
     return NO_CONTENT
 
 
@@ -230,6 +229,8 @@ async def _dialog(call: Call) -> Response:
 
 
 async def _chat(call: Call) -> Response:
+    if not may_chat(call.room, call.session, "can_send"):
+        raise HttpError(HTTPStatus.FORBIDDEN, "not allowed to send chat messages")
     call.rest.dispatcher.chat(call.session, read_body(call.request, Text()).text)
     return NO_CONTENT
 
@@ -251,7 +252,7 @@ ROUTES = (
     Route("GET", "sessions/{id}", session_read, (admins,)),
     Route("DELETE", "sessions/{id}", session_delete, (admins,)),
     Route("POST", "sessions/{id}/disconnect", session_disconnect, (admins,)),
-    Route("GET", "members", members),
+    *MEMBER_ROUTES,
     Route("GET", "room/settings", _settings_get, (admins,)),
     Route("POST", "room/settings", _settings_set, (admins,)),
     Route("GET", "room/broadcast", _broadcast_get, (admins,)),

@@ -1,4 +1,4 @@
-"""The REST calls about oneself, sessions and members (`server/internal/api`: session, sessions, members)."""
+"""The REST calls about oneself and sessions (`server/internal/api`: session, sessions)."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,7 +13,6 @@ from neko_trio.simulator._values import Profile
 
 __all__ = [
     "logout",
-    "members",
     "named_session",
     "profile",
     "session_delete",
@@ -29,7 +28,10 @@ __all__ = [
 
 
 async def logout(call: Call) -> Response:
-    call.room.delete(call.session.id)
+    try:
+        call.room.delete(call.session.id)
+    except RoomError as refusal:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "session is not logged in") from refusal
     cookie = call.rest.cookie
     if cookie is None or call.request.cookie(cookie.name) is None:
         return json_response(True)
@@ -47,7 +49,10 @@ async def profile(call: Call) -> Response:
         new = read_body(call.request, old)
     else:
         new = msgspec.structs.replace(old, name=read_body(call.request, Profile()).name)
-    call.room.update_profile(call.session.id, new)
+    try:
+        call.room.update_profile(call.session.id, new)
+    except RoomError as refusal:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "session does not exist") from refusal
     return json_response(True)
 
 
@@ -55,7 +60,7 @@ async def stats(call: Call) -> Response:
     return json_response(call.room.statistics())
 
 
-# Sessions and members
+# Sessions
 
 
 def named_session(call: Call, message: str = "session not found") -> Session:
@@ -89,8 +94,3 @@ def _of_room(action: Callable[[str], None], session_id: str) -> Response:
     except RoomError as refusal:
         raise HttpError(HTTPStatus.BAD_REQUEST, str(refusal)) from refusal
     return NO_CONTENT
-
-
-async def members(call: Call) -> Response:
-    listed = call.rest.members.profiles()
-    return json_response([{"id": name, "profile": profile} for name, profile in listed.items()])

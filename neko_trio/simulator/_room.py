@@ -7,18 +7,27 @@ it is synchronous, on the trio thread, so that what one message does cannot be i
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 import trio
 
 from neko_trio.simulator._attendance import Attendance
+from neko_trio.simulator._cursors import Cursors
 from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
 from neko_trio.simulator._session import Session, SocketSide
-from neko_trio.simulator._values import Profile, RoomSettings, ScreenSize, file_transfer_payload, merged, new_uid
+from neko_trio.simulator._timings import Timings
+from neko_trio.simulator._values import (
+    Profile,
+    RoomSettings,
+    ScreenSize,
+    api_profile,
+    file_transfer_payload,
+    merged,
+    new_uid,
+)
 
 __all__ = ["Room", "RoomError", "Timings"]
 
@@ -31,20 +40,6 @@ class Background(Protocol):
 
 class RoomError(Exception):
     """Something the server refuses: logged there, an HTTP error where it came by REST, silence on the WebSocket."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """The server's time limits in seconds; tests shorten them."""
-
-    heartbeat: float = 10.0
-    reconnect_grace: float = 5.0
-    cursors: float = 0.75
-    key_release: float = 10.0
-    connect_limit: float = 10.0
-    silence_limit: float = 5.0
-    pipeline_delay: float = 0.0
-    """From the capture of a picture to its encoding: 5 to 15 ms in a real server with little to do."""
 
 
 class Room:
@@ -63,6 +58,8 @@ class Room:
         streams: tuple[str, ...],
         ice_servers: tuple[dict[str, Any], ...] = (),
         touch: bool = False,
+        chat: bool = True,
+        api_token: str | None = None,
     ) -> None:
         self.desk = desk
         self.screen = screen
@@ -79,12 +76,17 @@ class Room:
         """What `signal/provide` hands out."""
         self.touch = touch
         self.sessions: dict[str, Session] = {}
-        self.broadcast_url: str | None = None
+        self.broadcast_url = ""
+        """The last one; it stays when the broadcast ends."""
+        self.is_broadcasting = False
+        self.chat_enabled = chat
+        self.api_session = None if api_token is None else Session("API", api_token, api_profile())
+        """Whoever has the API token: an admin without a WebSocket, in no list."""
         self.refused: Counter[str] = Counter()
         """What was dropped without a word, by event and reason."""
         self._tokens: dict[str, str] = {}
         self._host_id = ""
-        self._cursors: dict[str, list[dict[str, int]]] = {}
+        self._cursors = Cursors(self._send_cursors)
         self._attendance = Attendance()
         desk.on_clipboard = self._clipboard_updated
 
@@ -127,6 +129,9 @@ class Room:
         for known, session_id in self._tokens.items():
             if secrets.compare_digest(known.encode(), token.encode("utf-8", "surrogateescape")):
                 return self.sessions.get(session_id)
+        api = self.api_session
+        if api is not None and secrets.compare_digest(api.token.encode(), token.encode("utf-8", "surrogateescape")):
+            return api
         return None
 
     def update_profile(self, session_id: str, profile: Profile) -> None:
@@ -139,12 +144,18 @@ class Room:
         if not profile.can_host and self.is_host(session):
             self.set_host(session, None)
         barred = not (profile.can_connect and profile.can_login)
-        if (barred or not profile.can_watch) and session.is_watching and session.peer is not None:
-            session.peer.destroy()
+        if (barred or not profile.can_watch) and session.is_watching:
+            self.background.start_soon(self._end_peer_later, session)
         if barred and session.is_connected:
             self.destroy_socket(session, "profile changed")
         if session.peer is not None:
             session.peer.set_paused(self.private_for(session))
+
+    async def _end_peer_later(self, session: Session) -> None:
+        """A second later, for old clients (`profileChanged` of `server/internal/session/session.go`)."""
+        await trio.sleep(self.timings.profile_grace)
+        if session.peer is not None:
+            session.peer.destroy()
 
     # WebSockets
 
@@ -171,7 +182,7 @@ class Room:
                 self.update_settings(session, {"locked_controls": False})
         self.broadcast_state(session)
         session.send("filetransfer/update", file_transfer_payload())
-        session.send("chat/init", {"enabled": True})
+        session.send("chat/init", {"enabled": self.chat_enabled})
         session.send("openinapp/init", {"enabled": False})
 
     def _init_payload(self, session: Session) -> dict[str, Any]:
@@ -240,7 +251,9 @@ class Room:
 
     def set_host(self, by: Session, host: Session | None) -> None:
         self._host_id = "" if host is None else host.id
-        self.broadcast("control/host", self.host_payload(by.id))
+        # Also a host who is in no list, which only the API session can be, is named here.
+        named = {} if host is None else {"host_id": host.id}
+        self.broadcast("control/host", {"id": by.id, "has_host": host is not None, **named})
 
     def host_payload(self, by: str) -> dict[str, Any]:
         host = self.host
@@ -257,26 +270,14 @@ class Room:
 
     def set_inactive_cursor(self, session: Session, x: int, y: int) -> None:
         if self.settings.inactive_cursors and session.profile.sends_inactive_cursor:
-            self._cursors.setdefault(session.id, []).append({"x": x, "y": y})
+            self._cursors.add(session.id, x, y)
 
     async def run_cursors(self) -> None:
-        """`session/cursors` as long as the setting is on, until cancelled: what moved, then one empty list."""
-        last_empty = False
-        while True:
-            await trio.sleep(self.timings.cursors)
-            cursors, self._cursors = self._cursors, {}
-            if not self.settings.inactive_cursors:
-                last_empty = True
-                continue
-            if not cursors and last_empty:
-                continue
-            last_empty = not cursors
-            self._send_cursors([{"id": who, "cursors": moved} for who, moved in cursors.items()])
+        """`session/cursors` as long as the setting is on, until cancelled."""
+        await self._cursors.run(self.timings.cursors, wanted=lambda: self.settings.inactive_cursors)
 
     def _send_cursors(self, cursors: list[dict[str, Any]]) -> None:
-        self._send_all(
-            "session/cursors", cursors, (s for s in self.sessions.values() if s.profile.can_see_inactive_cursors)
-        )
+        self.send_to("session/cursors", cursors, lambda session: session.profile.can_see_inactive_cursors)
 
     # Settings
 
@@ -302,7 +303,6 @@ class Room:
                 self.set_host(by, None)
         if old.inactive_cursors and not new.inactive_cursors:
             self._cursors.clear()
-            self._send_cursors([])
         self.broadcast("system/settings", {"id": by.id, **msgspec.structs.asdict(new)})
 
     # Screen, clipboard, statistics
@@ -332,7 +332,13 @@ class Room:
 
     def broadcast_status(self) -> dict[str, Any]:
         url = self.broadcast_url
-        return {"is_active": url is not None, **({} if url is None else {"url": url})}
+        return {"is_active": self.is_broadcasting, **({"url": url} if url else {})}
+
+    def set_broadcasting(self, url: str | None) -> None:
+        """Begin, or (None) end; admins are told."""
+        self.is_broadcasting = url is not None
+        self.broadcast_url = self.broadcast_url if url is None else url
+        self.broadcast_to_admins("broadcast/status", self.broadcast_status())
 
     def statistics(self) -> dict[str, Any]:
         """`GET /api/stats`."""
@@ -346,6 +352,10 @@ class Room:
 
     def broadcast_to_admins(self, event: str, payload: object) -> None:
         self._send_all(event, payload, (s for s in self.sessions.values() if s.profile.is_admin))
+
+    def send_to(self, event: str, payload: object, wanted: Callable[[Session], bool]) -> None:
+        """To everybody for whom `wanted` holds."""
+        self._send_all(event, payload, (s for s in self.sessions.values() if wanted(s)))
 
     def broadcast_state(self, session: Session) -> None:
         self.broadcast("session/state", {"id": session.id, **session.state()})

@@ -165,6 +165,8 @@ async def open_simulator(
     nat1to1: str | None = None,
     icelite: bool = False,
     touch: bool = False,
+    chat: bool = True,
+    api_token: str | None = None,
     timings: Timings | None = None,
     pre_encoded: bool = False,
     ssl_context: ssl.SSLContext | None = None,
@@ -177,7 +179,9 @@ async def open_simulator(
     `transports`: "udp", "tcp" (ICE-TCP, as `webrtc.tcpmux` has it) or both.  `nat1to1`: an IP address that candidates
     name instead of their own, right or wrong.  `icelite`: an ICE-lite agent, which answers checks and sends none.
     Passwords are random unless given.  `desktop`: an object with `render(now)` and `on_input(event)`.
-    `members`: fixed members instead of "any name, the password decides".  `settings`: fields of the room's settings.
+    `members`: fixed members instead of "any name, the password decides"; admins may change them.  `chat`: whether the
+    chat plugin is on.  `api_token`: who has it calls REST as an admin without a session.
+    `settings`: fields of the room's settings.
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
     `ssl_context` makes it https.  `pre_encoded`: two seconds of the desktop are encoded beforehand, and every watcher
     is played those, from a keyframe on: no encoder runs, for measuring clients; what is typed shows no effect.
@@ -222,6 +226,8 @@ async def open_simulator(
                 streams=streams,
                 ice_servers=tuple(dict(server) for server in ice_servers),
                 touch=touch,
+                chat=chat,
+                api_token=api_token,
             )
             room.faults.peers = lambda: [s.peer for s in room.sessions.values() if s.peer is not None]
             dispatcher = Dispatcher(room, media_server)

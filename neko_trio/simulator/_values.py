@@ -19,6 +19,7 @@ __all__ = [
     "RoomSettings",
     "ScreenSize",
     "admin_profile",
+    "api_profile",
     "file_transfer_payload",
     "from_json",
     "merged",
@@ -50,6 +51,13 @@ class Profile(msgspec.Struct, frozen=True):
 def admin_profile(name: str = "") -> Profile:
     """The multiuser provider's default for an admin."""
     return Profile(name=name, is_admin=True, can_see_inactive_cursors=True)
+
+
+def api_profile() -> Profile:
+    """Whoever calls with the API token (`server/internal/session/manager.go`)."""
+    return Profile(
+        name="API Session", is_admin=True, can_connect=False, can_share_media=False, sends_inactive_cursor=False
+    )
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -114,6 +122,12 @@ def merged(given: Mapping[str, Any], base: S) -> S:
     """`base` with the fields of `given`.  Raises `ValueError` for a wrong type."""
     fields = {name.lower(): value for name, value in given.items() if value is not None}
     values = {name: fields.get(name, getattr(base, name)) for name in base.__struct_fields__}
+    if "plugins" in values:  # the one map: Go adds to what is there, and null empties it
+        known, more = values["plugins"], base.plugins  # type: ignore[attr-defined]
+        if any(name.lower() == "plugins" and value is None for name, value in given.items()):
+            values["plugins"] = None
+        elif isinstance(known, dict) and more is not None:
+            values["plugins"] = {**more, **known}
     try:
         return msgspec.convert(values, type(base))
     except msgspec.ValidationError as failure:
