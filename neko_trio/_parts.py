@@ -31,7 +31,9 @@ from neko_trio.audio.microphone import Microphones
 from neko_trio.audio.sound import Audio
 from neko_trio.desktop.clicks import Clicks
 from neko_trio.desktop.cursor import CursorPort
+from neko_trio.desktop.files import Files
 from neko_trio.desktop.keyboard import Keyboard
+from neko_trio.desktop.links import Links
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
 from neko_trio.desktop.touch import Touch
@@ -40,7 +42,7 @@ from neko_trio.protocol import Malformed, data_channel, events
 from neko_trio.room.chat import Chat
 from neko_trio.room.control import Control
 from neko_trio.room.ports import RoomPorts
-from neko_trio.room.rights import check_host
+from neko_trio.room.rights import check_host, check_may_act
 from neko_trio.room.room import Room
 from neko_trio.signaling.credential import Credential
 
@@ -86,6 +88,8 @@ class Parts:
         self.mouse: Mouse
         self.touch: Touch
         self.keyboard: Keyboard
+        self.files: Files
+        self.links: Links
         self.control: Control
         self.room: Room
         self.chat: Chat
@@ -117,6 +121,8 @@ class Parts:
         self.touch = Touch(self.inputs, cell, clicks)
         self.keyboard = Keyboard(self.inputs)
         self.microphones = Microphones(self.sound_in, cell)
+        self.files = Files(cell, self.inputs, self.rest, admit=lambda: check_may_act(cell.value))
+        self.links = Links(cell, self.inputs, self.rest, admit=lambda: check_may_act(cell.value))
         if self.options.wants_peer:
             self.video = VideoSwitch(
                 self.slot,

@@ -22,6 +22,7 @@ from neko_trio._timeline import Timeline
 from neko_trio._wiring import Media, Wiring, real_wiring
 from neko_trio.audio.microphone import Microphone
 from neko_trio.audio.sound import Audio
+from neko_trio.desktop.files import Files
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
@@ -56,6 +57,8 @@ class Session:
     """Fingers on the screen. Needs :meth:`control`, and a server with a touch driver."""
     keyboard: Keyboard
     """The keyboard. Needs :meth:`control`."""
+    files: Files
+    """The shared folder, and files for programs."""
 
     room: Room
     """The others who share the desktop: sessions, members, settings, the host role, messages, the broadcast."""
@@ -70,6 +73,7 @@ class Session:
         self.mouse = parts.mouse
         self.touch = parts.touch
         self.keyboard = parts.keyboard
+        self.files = parts.files
         self.room = parts.room
         self.chat = parts.chat
 
@@ -194,6 +198,15 @@ class Session:
         :class:`InvalidInput`. A server whose microphone is off is found out later: see ``Microphone.write``.
         """
         return self._parts.microphones.open(rate=rate, buffer=buffer, bitrate=bitrate)
+
+    async def open_link(self, url: str) -> None:
+        """Have the desktop open an ``http`` or ``https`` URL, as its openinapp plugin is set up; off by default.
+
+        Returns when the server has started its command, not when a page shows. Needs the host role, or implicit
+        hosting. Raises :class:`InvalidInput` for what is no such URL, :class:`FeatureOff` when the plugin is off, and
+        what :meth:`control` raises for who may not be host. Cancelled, the link may have been opened.
+        """
+        await self._parts.links.open(url)
 
     async def flush(self) -> None:
         """Wait until the server has handled all input sent before: X has it. Cancelling is safe.

@@ -42,6 +42,20 @@ def check_host(state: State) -> None:
     raise NotAllowed("This session is not host.", hint="Wrap the input in `async with session.control():`.")
 
 
+def check_may_act(state: State) -> None:
+    """Raise the typed error of a session for which the server would not act on the desktop by REST.
+
+    Host, or, with implicit hosting, everybody who may be (``uploadMiddleware`` of ``internal/api/room/handler.go``).
+    """
+    if state.is_host or (state.profile.can_host and state.settings.implicit_hosting):
+        return
+    if not state.profile.can_host:
+        raise NotAllowed("This member may not control the desktop.", hint="An admin can grant it: can_host.")
+    if state.host is not None:
+        raise host_taken(state)
+    raise NotAllowed("This session is not host.", hint="Wrap the call in `async with session.control():`.")
+
+
 def host_taken(state: State) -> HostTaken:
     """The error for ``state.host`` being somebody else."""
     return HostTaken(
