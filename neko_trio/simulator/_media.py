@@ -18,6 +18,7 @@ from neko_trio.simulator._desktop import Desktop, LockedDesktop
 from neko_trio.simulator._ice import Network
 from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
+from neko_trio.simulator._microphone import Microphone
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._pipelines import LivePipeline, Pipeline, Watch
 from neko_trio.simulator._recorded import RecordedPipeline
@@ -59,6 +60,10 @@ class _Events:
 
     def data_channel_open(self) -> None:
         self._mailbox.put(self._callbacks.on_data_channel_open)
+
+    def may_speak(self) -> str | None:
+        """Asked in the asyncio thread."""
+        return self._callbacks.may_speak()
 
     def data(self, message: bytes) -> None:
         self._mailbox.put(partial(self._callbacks.on_data, message))
@@ -168,8 +173,10 @@ class SimulatorMedia:
         codec: str,
         network: Network,
         limits: PeerLimits,
+        microphone: Microphone,
     ) -> None:
         self._lease, self._codec, self._network, self._limits = lease, codec, network, limits
+        self._microphone = microphone
         self._mux = TcpMux() if "tcp" in network.transports else None
         self._token = trio.lowlevel.current_trio_token()
         self._scope = trio.CancelScope()
@@ -245,6 +252,7 @@ class SimulatorMedia:
             codec=self._codec,
             network=self._network,
             mux=self._mux,
+            microphone=self._microphone,
             limits=self._limits,
             events=events,
             forget=self._peers.discard,
@@ -306,6 +314,7 @@ async def open_media(
     limits: PeerLimits | None = None,
     pre_encoded: bool = False,
     pipeline_delay: float = 0.0,
+    microphone: Microphone | None = None,
 ) -> AsyncIterator[SimulatorMedia]:
     """The simulator's media as long as the block lasts; then every peer is closed and every thread ended.
 
@@ -319,7 +328,14 @@ async def open_media(
     comes out, from that error.
     """
     locked = desktop if isinstance(desktop, LockedDesktop) else LockedDesktop(desktop)
-    media = SimulatorMedia(lease, locked, codec=codec, network=network or Network(), limits=limits or PeerLimits())
+    media = SimulatorMedia(
+        lease,
+        locked,
+        codec=codec,
+        network=network or Network(),
+        limits=limits or PeerLimits(),
+        microphone=microphone or Microphone(),
+    )
     try:
         await media.open_mux()
         await media.open_pipelines(

@@ -41,6 +41,8 @@ class PeerCallbacks:
     on_data: Callable[[bytes], None]
     """One binary data-channel message of the client."""
     on_data_channel_open: Callable[[], None] = _ignore
+    may_speak: Callable[[], str | None] = _ignore
+    """The session's id if its member may share media now, else `None`.  Asked in any thread, when a track begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, stop_dtls
 from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.simulator._ice_tcp import TcpMux
+from neko_trio.simulator._media_listener import MediaListener
 from neko_trio.simulator._media_sender import MediaSender
+from neko_trio.simulator._microphone import Microphone
 from neko_trio.simulator._sdp import Description, RemoteDescription, read_description
 
 __all__ = ["OfferingPeer", "PeerEvents", "PeerLimits"]
@@ -49,6 +51,7 @@ class PeerEvents(Protocol):
     def data_channel_open(self) -> None: ...
     def data(self, message: bytes) -> None: ...
     def closed(self, reason: str) -> None: ...
+    def may_speak(self) -> str | None: ...
 
 
 class _Path(DtlsCarrier):
@@ -88,6 +91,7 @@ class OfferingPeer:
         codec: str,
         network: Network,
         mux: TcpMux | None,
+        microphone: Microphone,
         limits: PeerLimits,
         events: PeerEvents,
         forget: Callable[[OfferingPeer], object],
@@ -100,6 +104,8 @@ class OfferingPeer:
         self._dtls = self._path.dtls()
         self.sender = MediaSender(self._dtls, codec)
         """What it sends, and how much."""
+        self._listener = MediaListener(self._dtls, microphone, events.may_speak)
+        self._stuck = False
         self._sctp = RTCSctpTransport(self._dtls)
         self._channel: RTCDataChannel | None = None
         self._session = secrets.randbits(62)
@@ -188,9 +194,17 @@ class OfferingPeer:
             self._start(self._reconnect(self._restarted))
 
     async def client_offer(self, sdp: str) -> str:
-        """The client's own offer; returns our answer. ``ValueError`` for what is none."""
+        """The client's own offer; returns our answer. ``ValueError`` for what is none; after one whose tracks cannot
+        be told apart no other is taken, because pion is half-way through that one for good (seen)."""
         remote = read_description(sdp)
+        if self._stuck:
+            raise ValueError("invalid proposed signaling state transition")
+        self._stuck = True
+        remote.check_tracks()
+        self._stuck = False
         self._version += 1
+        speaks = remote.microphone
+        self._listener.expect(speaks.ssrcs[0] if speaks else None, speaks.payload_type if speaks else 0)
         return self._description(self._path.agent).answer(remote, dtls_server=self._acts_as_server())
 
     async def add_candidate(self, candidate: str) -> None:
@@ -227,6 +241,7 @@ class OfferingPeer:
         self._start(self.sender.send_video())
         self._start(self.sender.send_reports())
         self._start(self.sender.send_audio())
+        self._start(self._listener.report())
         if remote.sctp_port is not None:
             self._open_channel()
             await self._sctp.start(RTCSctpCapabilities(maxMessageSize=remote.max_message_size), remote.sctp_port)
@@ -292,6 +307,7 @@ class OfferingPeer:
         if not self._ended:
             self._ended = True
             self.sender.end()
+            self._listener.stop()
             self._events.closed(reason)
             self._close_soon()
 
@@ -299,6 +315,7 @@ class OfferingPeer:
         """Close the connection; the client gets a DTLS close. Cancelling only ends the wait."""
         self._ended = True
         self.sender.end()
+        self._listener.stop()
         await asyncio.shield(self._close_soon())
 
     def _close_soon(self) -> asyncio.Task[None]:

@@ -124,6 +124,7 @@ class SimulatedPeer:
             on_closed=self._on_closed,
             on_data=self._on_data,
             on_data_channel_open=self._on_data_channel_open,
+            may_speak=lambda: self.session.id if self.session.profile.can_share_media else None,
         )
 
     def _on_offer(self, sdp: str) -> None:

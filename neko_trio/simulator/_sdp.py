@@ -62,16 +62,16 @@ class Description:
         return _text(lines)
 
     def answer(self, offer: RemoteDescription, *, dtls_server: bool) -> str:
-        """The answer to a client's own offer: its lines in its order, its media received (and thrown away)."""
+        """The answer to a client's own offer: its lines in its order, what it sends received."""
         setup = "passive" if dtls_server else "active"
         lines = self._head(tuple(media.mid for media in offer.media))
         for media in offer.media:
             if media.kind == "application":
                 lines += self._data(media.mid, setup)
             elif media.mid == "1" and media.kind == "video":
-                lines += self._video(setup)
+                lines += self._video(setup, media.answered)
             elif media.mid == "0" and media.kind == "audio":
-                lines += self._audio(setup)
+                lines += self._audio(setup, media.answered)
             else:
                 lines += self._received(media, setup)
         return _text(lines)
@@ -102,17 +102,17 @@ class Description:
             "a=rtcp-rsize",
         ]
 
-    def _track(self, ssrc: int, kind: str) -> list[str]:
+    def _track(self, ssrc: int, kind: str, direction: str) -> list[str]:
         return [
             f"a=ssrc:{ssrc} cname:stream",
             f"a=ssrc:{ssrc} msid:stream {kind}",
             f"a=ssrc:{ssrc} mslabel:stream",
             f"a=ssrc:{ssrc} label:{kind}",
             f"a=msid:stream {kind}",
-            "a=sendrecv",
+            f"a={direction}",
         ]
 
-    def _audio(self, setup: str = "actpass") -> list[str]:
+    def _audio(self, setup: str = "actpass", direction: str = "sendrecv") -> list[str]:
         return [
             f"m=audio 9 UDP/TLS/RTP/SAVPF {AUDIO_PAYLOAD_TYPE}",
             *self._transport("0", setup),
@@ -120,10 +120,10 @@ class Description:
             f"a=fmtp:{AUDIO_PAYLOAD_TYPE} useinbandfec=1;stereo=1",
             f"a=rtcp-fb:{AUDIO_PAYLOAD_TYPE} transport-cc",
             _CONGESTION,
-            *self._track(self.audio_ssrc, "audio"),
+            *self._track(self.audio_ssrc, "audio", direction),
         ]
 
-    def _video(self, setup: str = "actpass") -> list[str]:
+    def _video(self, setup: str = "actpass", direction: str = "sendrecv") -> list[str]:
         number = PAYLOAD_TYPES[self.codec]
         name, parameters = _VIDEO[self.codec]
         return [
@@ -134,7 +134,7 @@ class Description:
             *(f"a=rtcp-fb:{number} {kind}" for kind in ("transport-cc", "goog-remb", "ccm fir", "nack pli", "nack")),
             *_EXTENSIONS,
             _CONGESTION,
-            *self._track(self.video_ssrc, "video"),
+            *self._track(self.video_ssrc, "video", direction),
         ]
 
     def _data(self, mid: str = "2", setup: str = "actpass") -> list[str]:
@@ -166,9 +166,20 @@ class RemoteMedia:
     mid: str
     takes: bool
     """Whether it wants what we send."""
+    sends: bool
+    """Whether it will send something itself."""
+    ssrcs: tuple[int, ...]
+    """Of what it sends."""
     payload_type: int
     encoding: str
     """Of the first format, as ``a=rtpmap`` spells it; "" for the data channel."""
+
+    @property
+    def answered(self) -> str:
+        """The direction that answers it, of a line that we send on, too (RFC 3264 §6.1)."""
+        if self.sends:
+            return "sendrecv" if self.takes else "recvonly"
+        return "sendonly" if self.takes else "inactive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +201,17 @@ class RemoteDescription:
     def takes(self, kind: str) -> bool:
         """Whether the client takes the media of this kind ("audio", "video") that we offer."""
         return any(media.takes for media in self.media if media.kind == kind and media.mid in ("0", "1"))
+
+    @property
+    def microphone(self) -> RemoteMedia | None:
+        """The line that the client speaks on, if it says that it does."""
+        lines = (media for media in self.media if media.kind == "audio" and media.sends and media.ssrcs)
+        return next(lines, None)
+
+    def check_tracks(self) -> None:
+        """``ValueError`` for two tracks in one line, which pion takes for the semantics of old (seen)."""
+        if any(len(media.ssrcs) > 1 for media in self.media if media.sends):
+            raise ValueError("remote SessionDescription semantics does not match configuration")
 
     def check_video(self, codec: str) -> None:
         """``ValueError`` when the client takes our video, but as another codec than what it is (seen; pion's words)."""
@@ -232,6 +254,8 @@ def _media(media: aiortc.sdp.MediaDescription) -> RemoteMedia:
         kind=media.kind,
         mid=media.rtp.muxId,
         takes=media.port != 0 and media.direction in ("recvonly", "sendrecv"),
+        sends=media.port != 0 and media.direction in ("sendonly", "sendrecv"),
+        ssrcs=tuple(dict.fromkeys(each.ssrc for each in media.ssrc)),
         payload_type=(codec.payloadType or 0) if codec else 0,
         encoding=encoding,
     )

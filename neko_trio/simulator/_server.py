@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -29,6 +29,9 @@ from neko_trio.simulator._rest_calls import ROUTES
 from neko_trio.simulator._room import Room, Timings
 from neko_trio.simulator._session import Session
 from neko_trio.simulator._values import Member, Profile, RoomSettings, ScreenSize, admin_profile, merged, new_uid
+
+if TYPE_CHECKING:
+    from neko_trio.simulator._microphone import Microphone
 
 __all__ = ["MediaOptions", "Simulator", "open_simulator"]
 
@@ -54,6 +57,7 @@ class MediaOptions:
     nat1to1: str | None = None
     icelite: bool = False
     pre_encoded: bool
+    microphone: "Microphone"
 
 
 OpenMedia = Callable[[MediaOptions], AbstractAsyncContextManager[MediaServer]]
@@ -63,7 +67,15 @@ class Simulator:
     """A running server.  Ends with the `async with` block that opened it."""
 
     def __init__(
-        self, room: Room, rest: Rest, desktop: Desktop, *, url: str, password: str, admin_password: str
+        self,
+        room: Room,
+        rest: Rest,
+        desktop: Desktop,
+        microphone: "Microphone",
+        *,
+        url: str,
+        password: str,
+        admin_password: str,
     ) -> None:
         self.url = url
         fixed = rest.members.fixed or {}
@@ -76,6 +88,8 @@ class Simulator:
         """What `desktop=` was, or the default one (see `SmallDesktop`)."""
         self.journal: Journal = room.journal
         self.faults: Faults = room.faults
+        self.microphone = microphone
+        """What clients speak into the desktop, and who does."""
         self._room = room
         self._rest = rest
 
@@ -169,6 +183,7 @@ async def open_simulator(
     api_token: str | None = None,
     timings: Timings | None = None,
     pre_encoded: bool = False,
+    microphone: bool = True,
     ssl_context: ssl.SSLContext | None = None,
     media: OpenMedia | None = None,
 ) -> AsyncGenerator[Simulator, None]:
@@ -185,6 +200,7 @@ async def open_simulator(
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
     `ssl_context` makes it https.  `pre_encoded`: two seconds of the desktop are encoded beforehand, and every watcher
     is played those, from a keyframe on: no encoder runs, for measuring clients; what is typed shows no effect.
+    `microphone`: whether clients' sound is taken (see `Simulator.microphone`).
     `touch`: there is a touch screen, as with the server's X input driver; without, touches do nothing.
 
     Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
@@ -193,6 +209,9 @@ async def open_simulator(
     _check(size, rate, path_prefix, settings)
     if not transports or not {"udp", "tcp"}.issuperset(transports):
         raise InvalidInput(f'transports: "udp", "tcp" or both, not {transports!r}')
+    from neko_trio.simulator._microphone import Microphone  # which loads av
+
+    heard = Microphone(enabled=microphone)
     shown = SmallDesktop(size) if desktop is None else desktop
     locked = LockedDesktop(shown)
     limits = Timings() if timings is None else timings
@@ -212,6 +231,7 @@ async def open_simulator(
             nat1to1=nat1to1,
             icelite=icelite,
             pre_encoded=pre_encoded,
+            microphone=heard,
         )
         open_media = _real_media if media is None else media
         async with open_media(options) as media_server, open_services() as services:
@@ -246,7 +266,7 @@ async def open_simulator(
             services.start_soon(trio.serve_listeners, front.serve, listeners)
             url = _url(host, listeners[0], path_prefix, secure=ssl_context is not None)
             try:
-                yield Simulator(room, rest, shown, url=url, password=password, admin_password=admin_password)
+                yield Simulator(room, rest, shown, heard, url=url, password=password, admin_password=admin_password)
             finally:
                 room.shut_down()
                 with trio.move_on_after(_GOODBYE, shield=True):
@@ -331,6 +351,7 @@ async def _real_media(options: MediaOptions) -> AsyncGenerator[MediaServer, None
             limits=limits,
             pre_encoded=options.pre_encoded,
             pipeline_delay=options.timings.pipeline_delay,
+            microphone=options.microphone,
         ) as server,
     ):
         yield server

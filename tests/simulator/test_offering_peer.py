@@ -18,6 +18,7 @@ from neko_trio.media import aiortc_private as private
 from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.simulator._encoder import EncodedFrame
 from neko_trio.simulator._ice import Network, ServerAgent
+from neko_trio.simulator._microphone import Microphone
 from neko_trio.simulator._offering_peer import OfferingPeer, PeerLimits
 from neko_trio.simulator._rtp_sender import RtpSender
 from neko_trio.simulator._sdp import Description, read_description
@@ -241,6 +242,9 @@ class Told:
     def closed(self, reason: str) -> None:
         self.ends.append(reason)
 
+    def may_speak(self) -> str | None:
+        raise AssertionError("the client has no microphone")
+
 
 class Client:
     """Answers offers."""
@@ -273,6 +277,8 @@ class Client:
 
 
 async def test_an_answered_restart_goes_on_over_the_new_path(lease: Lease) -> None:
+    microphone = Microphone()
+
     async def scenario() -> None:
         told = Told()
         forgotten: list[OfferingPeer] = []
@@ -280,6 +286,7 @@ async def test_an_answered_restart_goes_on_over_the_new_path(lease: Lease) -> No
             codec="vp8",
             network=Network(),
             mux=None,
+            microphone=microphone,
             limits=PeerLimits(connect=5.0),
             events=told,
             forget=forgotten.append,
