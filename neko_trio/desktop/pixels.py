@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
+from numbers import Real
 from typing import Protocol, SupportsIndex, TypeAlias
 
 from neko_trio.errors import InvalidInput
@@ -67,9 +68,14 @@ def at_fraction(x: float, y: float, screen: Size) -> Pixel:
     Raises :class:`~neko_trio.errors.InvalidInput` for what is not between 0 and 1.
     """
     for part in (x, y):
-        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
+        if not is_number(part) or not 0 <= part <= 1:
             raise InvalidInput(f"A part of the screen is a number from 0 to 1, not {part!r}.")
     return min(int(x * screen.width), screen.width - 1), min(int(y * screen.height), screen.height - 1)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number, numpy's included; truth values are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def whole(value: SupportsIndex, name: str) -> int:
@@ -90,7 +96,7 @@ def whole_steps(value: SupportsIndex) -> int:
 
 def seconds(value: float, name: str, most: float) -> float:
     """A length of time from 0 to ``most`` seconds. Raises :class:`~neko_trio.errors.InvalidInput`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+    if not is_number(value) or not 0 <= value <= most:
         raise InvalidInput(f"{name} is 0 to {most:g} seconds, not {value!r}.")
     return float(value)
 

@@ -13,7 +13,7 @@ import trio
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio.desktop.clicks import Clicks
-from neko_trio.desktop.pixels import Pixel, Point, pixel, pixels, seconds, way, whole, whole_steps
+from neko_trio.desktop.pixels import Pixel, Point, is_number, pixel, pixels, seconds, way, whole, whole_steps
 from neko_trio.errors import FeatureOff, InvalidInput
 from neko_trio.protocol.data_channel import TouchBegin, TouchEnd, TouchUpdate
 
@@ -178,7 +178,7 @@ class Touch:
         first, last, count = whole(start, "start"), whole(end, "end"), whole_steps(steps)
         if min(first, last) < 0:
             raise InvalidInput("Between two fingers are 0 pixels or more.")
-        if isinstance(angle, bool) or not isinstance(angle, int | float) or not math.isfinite(angle):
+        if not is_number(angle) or not math.isfinite(angle):
             raise InvalidInput(f"angle is a number of degrees, not {angle!r}.")
         along = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         lasts = seconds(duration, "duration", LONGEST)

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.protocol import requests
-from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, KeyDown, KeyUp
+from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, KeyDown, KeyUp, TouchBegin, TouchEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,10 @@ async def use(desk: Desk, wait: bool) -> None:
             await mouse.down(1, 1)
             await keyboard.type("Hello, World! " * 4)
             await mouse.up(2, 2)
+            await mouse.drag([(2, 2), (9, 9)], steps=3, keys="shift")
+        await desk.touch.down(5, 5, finger=7)
+        await desk.touch.swipe((5, 5), (90, 90), steps=3)
+        await desk.touch.pinch((100, 100), start=50, end=10, steps=2, duration=0)
         await desk.inputs.flush()
         desk.data.data_channel_open = False
         await keyboard.press("ctrl+s")
@@ -90,6 +94,10 @@ def _down_at_the_server(desk: Desk) -> set[tuple[str, int]]:
                 down.add(("button", code))
             case ButtonUp(code) | requests.ControlButtonUp(code=code):
                 down.discard(("button", code))
+            case TouchBegin(touch_id) | requests.ControlTouchBegin(touch_id=touch_id):
+                down.add(("finger", touch_id))
+            case TouchEnd(touch_id) | requests.ControlTouchEnd(touch_id=touch_id):
+                down.discard(("finger", touch_id))
             case _:
                 pass
     return down
