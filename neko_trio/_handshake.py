@@ -182,14 +182,13 @@ def check_codecs(provide: events.SignalProvide) -> None:
     Raises :class:`~neko_trio.errors.UnsupportedCodec`, or :class:`~neko_trio.errors.ProtocolViolation` for what is no
     SDP. What else aiortc could not take is refused by the peer (:mod:`neko_trio.media.offer_check`).
     """
-    from neko_trio.media.depayload import FORMATS, unsupported
+    from neko_trio.media.depayload import require_codec
 
     try:
         offer = sdp.read_offer(provide.sdp)
     except Malformed as error:
         raise ProtocolViolation(f"The server's offer is no SDP that can be read: {error}.", step="offer") from error
-    if offer.video_codecs and FORMATS.keys().isdisjoint(offer.video_codecs):
-        raise unsupported(offer.video_codecs, step="offer")
+    require_codec(offer.video_codecs, step="offer")
 
 
 def _setup(

@@ -22,7 +22,7 @@ from neko_trio.errors import (
     SessionClosed,
     SessionLost,
 )
-from neko_trio.media.depayload import FORMATS, unsupported
+from neko_trio.media.depayload import FORMATS, require_codec
 from neko_trio.media.ice_feed import IceFeed
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.media.offer_check import check_offer
@@ -141,9 +141,7 @@ class PeerConnection:
 
     async def set_remote_description(self) -> None:
         """See :meth:`Peer.set_remote_description`."""
-        codecs = self._offer.video_codecs
-        if codecs and FORMATS.keys().isdisjoint(codecs):
-            raise unsupported(codecs, step="remote_description")
+        require_codec(self._offer.video_codecs, step="remote_description")
         try:
             check_offer(self._setup.offer_sdp)
             await self._lease.run(self._peer.set_remote_description, self._setup.offer_sdp)

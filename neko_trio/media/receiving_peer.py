@@ -24,7 +24,7 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 from neko_trio._ports.microphone import SoundQueue
 from neko_trio.errors import InputInDoubt
 from neko_trio.media.aiortc_private import be_dtls_server, install_ice, quieten_sctp
-from neko_trio.media.audio.decoder import FORMATS
+from neko_trio.media.audio.decoder import AUDIO_FORMATS
 from neko_trio.media.audio.microphone import MicrophoneTrack
 from neko_trio.media.audio.receiver import AudioReceiver
 from neko_trio.media.audio.sender import SoundSender
@@ -144,7 +144,7 @@ class ReceivingPeer:
         if self._setup.audio is None:
             return False
         if self._audio is None:
-            sound = next((FORMATS[name] for name in read_offer(sdp).audio_codecs if name in FORMATS), None)
+            sound = next((AUDIO_FORMATS[name] for name in read_offer(sdp).audio_codecs if name in AUDIO_FORMATS), None)
             if sound is None:
                 return False
             self._audio = AudioReceiver(sound, self._setup.audio, epoch=self._setup.frame_context().epoch)

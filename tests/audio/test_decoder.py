@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neko_trio.media.audio.decoder import CONCEAL_LIMIT, FORMATS, AudioDecoder
+from neko_trio.media.audio.decoder import AUDIO_FORMATS, CONCEAL_LIMIT, AudioDecoder
 from neko_trio.media.audio.opus import BadSound
 from tests.audio.tones import FRAME, LEFT, LEVEL, RATE, RIGHT, encode, frequency, level, opus_tones, tones
 
 
 def test_opus_keeps_pitch_level_and_channels() -> None:
-    decoder = AudioDecoder(FORMATS["OPUS"])
+    decoder = AudioDecoder(AUDIO_FORMATS["OPUS"])
     heard = np.concatenate([decoder.decode(packet) for packet in opus_tones()])[RATE // 2 :]
     assert heard.dtype == np.int16
     assert frequency(heard[:, 0]) == pytest.approx(LEFT, abs=2)
@@ -22,7 +22,7 @@ def test_opus_keeps_pitch_level_and_channels() -> None:
 
 @pytest.mark.parametrize(("name", "codec"), [("PCMU", "pcm_mulaw"), ("PCMA", "pcm_alaw"), ("G722", "g722")])
 def test_the_telephone_s_codecs(name: str, codec: str) -> None:
-    sound = FORMATS[name]
+    sound = AUDIO_FORMATS[name]
     at = np.arange(sound.rate) * (2 * np.pi * LEFT / sound.rate)
     samples = (LEVEL * np.sin(at)).astype(np.int16)[:, None]
     packets = encode(samples, codec=codec, rate=sound.rate, frame=sound.rate // 50)
@@ -39,7 +39,7 @@ def test_the_telephone_s_codecs(name: str, codec: str) -> None:
 
 
 def test_a_lost_packet_is_bridged_by_what_went_before() -> None:
-    decoder, packets = AudioDecoder(FORMATS["OPUS"]), opus_tones()
+    decoder, packets = AudioDecoder(AUDIO_FORMATS["OPUS"]), opus_tones()
     for packet in packets[:50]:
         decoder.decode(packet)
     bridge = decoder.conceal(FRAME)
@@ -49,7 +49,7 @@ def test_a_lost_packet_is_bridged_by_what_went_before() -> None:
 
 
 def test_a_long_gap_fades_out_and_is_filled_for_a_moment_only() -> None:
-    decoder = AudioDecoder(FORMATS["OPUS"])
+    decoder = AudioDecoder(AUDIO_FORMATS["OPUS"])
     for packet in opus_tones()[:50]:
         decoder.decode(packet)
     bridge = decoder.conceal(10 * RATE)
@@ -58,13 +58,13 @@ def test_a_long_gap_fades_out_and_is_filled_for_a_moment_only() -> None:
 
 
 def test_only_whole_frames_are_concealed() -> None:
-    decoder = AudioDecoder(FORMATS["OPUS"])
+    decoder = AudioDecoder(AUDIO_FORMATS["OPUS"])
     decoder.decode(opus_tones()[0])
     assert [len(decoder.conceal(ticks)) for ticks in (0, 959, 960, 1500, 1920)] == [0, 0, 960, 960, 1920]
 
 
 def test_before_the_first_packet_there_is_nothing_to_go_on() -> None:
-    decoder = AudioDecoder(FORMATS["OPUS"])
+    decoder = AudioDecoder(AUDIO_FORMATS["OPUS"])
     assert decoder.conceal(FRAME).shape == (0, 2)
     decoder.decode(opus_tones()[0])
     decoder.reset()
@@ -72,7 +72,7 @@ def test_before_the_first_packet_there_is_nothing_to_go_on() -> None:
 
 
 def test_garbage_is_refused_and_leaves_the_decoder_usable() -> None:
-    decoder, packets = AudioDecoder(FORMATS["OPUS"]), opus_tones()
+    decoder, packets = AudioDecoder(AUDIO_FORMATS["OPUS"]), opus_tones()
     for packet in packets[:20]:
         decoder.decode(packet)
     for garbage in (b"", b"\xff\x3f", b"\xff"):
@@ -85,7 +85,7 @@ def test_garbage_is_refused_and_leaves_the_decoder_usable() -> None:
 
 
 def test_the_samples_are_a_copy_of_their_own() -> None:
-    decoder, packets = AudioDecoder(FORMATS["OPUS"]), opus_tones()
+    decoder, packets = AudioDecoder(AUDIO_FORMATS["OPUS"]), opus_tones()
     first = decoder.decode(packets[30])
     before = first.copy()
     decoder.decode(packets[31])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neko_trio.media.audio.decoder import FORMATS, AudioDecoder
+from neko_trio.media.audio.decoder import AUDIO_FORMATS, AudioDecoder
 from neko_trio.media.audio.opus import LONGEST, BadSound, frame_length, lost_frame, packet_length
 from tests.audio.tones import encode, opus_tones, tones
 
@@ -21,7 +21,7 @@ def test_the_length_is_the_encoder_s(milliseconds: float) -> None:
 
 @pytest.mark.parametrize("configuration", range(32))
 def test_every_configuration_s_lost_frame_is_as_long_for_libopus(configuration: int) -> None:
-    decoder = AudioDecoder(FORMATS["OPUS"])
+    decoder = AudioDecoder(AUDIO_FORMATS["OPUS"])
     decoder.decode(opus_tones()[0])
     empty = lost_frame(bytes((configuration << 3 | 7, 1, 2, 3)))
     assert packet_length(empty) == frame_length(empty) == len(decoder.decode(empty))
@@ -50,7 +50,7 @@ def test_any_bytes_have_a_length_or_none(packet: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_whatever_libopus_accepts_is_as_long_as_it_says(packet: bytes) -> None:
-    decoder = AudioDecoder(FORMATS["OPUS"])
+    decoder = AudioDecoder(AUDIO_FORMATS["OPUS"])
     try:
         length = packet_length(packet)
         samples = decoder.decode(packet)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neko_trio._ports.audio import AudioBlock, AudioPort
-from neko_trio.media.audio.decoder import CONCEAL_LIMIT, FORMATS
+from neko_trio.media.audio.decoder import AUDIO_FORMATS, CONCEAL_LIMIT
 from neko_trio.media.audio.receiver import AudioReceiver, Heard, gap_between
 from tests.audio.tones import FRAME, LEFT, RATE, RIGHT, encode, frequency, opus_tones, tones
 
@@ -47,7 +47,7 @@ class Bench:
 
     def __init__(self, port: AudioPort, codec: str) -> None:
         self.transport = Transport()
-        self.receiver = AudioReceiver(FORMATS[codec], port, epoch=2)
+        self.receiver = AudioReceiver(AUDIO_FORMATS[codec], port, epoch=2)
         self.rtp = RTCRtpReceiver("audio", cast(RTCDtlsTransport, self.transport))
         self.rtp._set_rtcp_ssrc(OUR_SSRC)
         self.receiver.attach(self.rtp)

@@ -156,9 +156,9 @@ async def test_a_voice_that_fails_ends_the_simulator() -> None:
 
 
 def test_floats_and_one_channel_are_taken_too() -> None:
-    from neko_trio.media.audio.decoder import FORMATS, AudioDecoder
+    from neko_trio.media.audio.decoder import AUDIO_FORMATS, AudioDecoder
 
-    encoder, decoder = _open_encoder(), AudioDecoder(FORMATS["OPUS"])
+    encoder, decoder = _open_encoder(), AudioDecoder(AUDIO_FORMATS["OPUS"])
     pieces = []
     for n in range(50):
         mono = tones(n * PACKET, PACKET)[:, 0].astype(np.float32) / 32767

@@ -42,7 +42,7 @@ class AudioFormat:
     take what they get, and Neko's pipelines give them two (seen; capture/manager.go)."""
 
 
-FORMATS = {
+AUDIO_FORMATS = {
     each.name: each
     for each in (
         AudioFormat("OPUS", "libopus", clock_rate=48_000, rate=48_000, channels=2),

@@ -50,6 +50,7 @@ __all__ = [
     "depayload_h264",
     "depayload_vp8",
     "depayload_vp9",
+    "require_codec",
     "unsupported",
     "video_format",
 ]
@@ -78,6 +79,12 @@ def video_format(codec: str) -> VideoFormat:
         return FORMATS[codec.upper()]
     except KeyError:
         raise unsupported((codec,)) from None
+
+
+def require_codec(offered: Sequence[str], *, step: str) -> None:
+    """Raise :class:`~neko_trio.errors.UnsupportedCodec` if video is offered, but in no codec that can be decoded."""
+    if offered and FORMATS.keys().isdisjoint(offered):
+        raise unsupported(offered, step=step)
 
 
 def unsupported(offered: Sequence[str], *, step: str | None = None) -> UnsupportedCodec:
