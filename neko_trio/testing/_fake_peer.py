@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ from neko_trio._services import Services, open_services
 from neko_trio.errors import IceFailed, InputInDoubt, SessionClosed
 from neko_trio.protocol import data_channel
 from neko_trio.protocol.candidates import Candidate, parse_candidate
+from neko_trio.protocol.data_channel import ClientMessage
 from neko_trio.testing._fake_microphone import FakeMicrophone
 from neko_trio.testing._fake_video import FakeVideo
 
@@ -128,6 +129,7 @@ class FakePeer:
                 self.setup.on_data(data_channel.encode_server(pong))
             else:
                 self.inputs.append(message)
+                self._media.on_input(message)
 
     async def renegotiate(self, sdp: str) -> str:
         """Answer again."""
@@ -310,6 +312,8 @@ class FakeMedia:
         self.rate, self.start, self.pipeline_delay = rate, start, pipeline_delay
         self.video = FakeVideo()
         """What the server sends; :class:`ScriptedServer` puts its own here."""
+        self.on_input: Callable[[ClientMessage], None] = lambda _message: None
+        """Called with each message of input when it comes."""
         self.peers: list[FakePeer] = []
         self.open_peers: set[FakePeer] = set()
         self.leases = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import trio
 import trio.testing
@@ -28,18 +30,35 @@ class _CancelAt(trio.abc.Instrument):
         self._seen += 1
 
 
+_probe: ContextVar[_CancelAt] = ContextVar("_probe")
+
+
+@contextmanager
+def swept() -> Iterator[None]:
+    """The part of a scenario that ``cancel_at_every_step(…, part=True)`` cancels: what is around it goes on."""
+    probe = _probe.get()
+    with trio.CancelScope() as scope:
+        probe.scope = scope
+        try:
+            yield
+        finally:
+            probe.scope = None
+
+
 def cancel_at_every_step(
     scenario: Callable[[], Awaitable[object]],
     check: Callable[[], object],
     *,
     limit: int = 5000,
     every: int = 1,
+    part: bool = False,
 ) -> int:
     """Run ``scenario`` once for each of its task steps, cancelled after that step; return how many there were.
 
     Each run is a ``trio.run`` of its own, with a seeded scheduler and a mock clock that jumps: no thread and no socket
     may be involved. ``check`` is called after each and raises when something was left behind. ``every`` takes only
-    each n-th step. Raises :class:`AssertionError` when the scenario has more than ``limit`` steps, and what the
+    each n-th step. With ``part`` only the steps in its block :func:`swept` count, and only that is cancelled. Raises
+    :class:`AssertionError` when the scenario has more than ``limit`` steps, and what the
     scenario itself raises: being cancelled must not surface as anything but ``Cancelled``.
     """
     flag, state = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r.getstate()
@@ -49,12 +68,12 @@ def cancel_at_every_step(
             probe = _CancelAt(step)
 
             async def main(probe: _CancelAt = probe) -> None:
-                with trio.CancelScope() as scope:
-                    probe.scope = scope
-                    try:
-                        await scenario()
-                    finally:
-                        probe.scope = None
+                _probe.set(probe)
+                if part:
+                    await scenario()
+                    return
+                with swept():
+                    await scenario()
 
             _run._r.seed(0)
             trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[probe])

@@ -1,0 +1,320 @@
+"""The embedded server without its sockets: the same room, REST calls and desk, in virtual time.
+
+A session's requests go to the simulator's own dispatcher and routes, its input to the simulated X server; peer
+connections are :class:`FakePeer`. The server handles what it was sent in tasks of its own: cancelling a client's call
+does not stop it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+import trio
+
+from neko_trio import Session
+from neko_trio._checks import checked_options
+from neko_trio._link import Socket
+from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
+from neko_trio._session import run_session
+from neko_trio._wiring import Wiring
+from neko_trio.protocol import data_channel
+from neko_trio.signaling.answers import Answer, read_answer, refused_file
+from neko_trio.signaling.credential import Credential
+from neko_trio.signaling.url import parse_server_url
+from neko_trio.signaling.web_socket import SocketEnded
+from neko_trio.simulator import Simulator, open_simulator
+from neko_trio.simulator._http import Request
+from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks
+from neko_trio.simulator._session import NO_PAYLOAD
+from neko_trio.simulator._session import Session as RoomSession
+from neko_trio.simulator._socket import envelope
+from neko_trio.testing import FakeMedia
+from neko_trio.testing._fake_peer import FakePeer
+from neko_trio.testing._scripted import CANDIDATE, OFFER
+
+URL = parse_server_url("http://virtual.invalid")
+
+
+class ServerPeer:
+    """The server's end of a peer connection: ``MediaPeer`` of nothing."""
+
+    def __init__(self, callbacks: PeerCallbacks) -> None:
+        self.callbacks = callbacks
+        self.client: FakePeer | None = None
+
+    async def answer(self, sdp: str) -> None:
+        self.callbacks.on_connected()
+        self.callbacks.on_data_channel_open()
+
+    def send_data(self, message: bytes) -> None:
+        if self.client is not None and not self.client.closed:
+            self.client.setup.on_data(message)
+
+    def set_paused(self, paused: bool) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[str]]:
+        async def done(*_args: object, **_options: object) -> str:
+            return OFFER
+
+        return done
+
+
+class ServerMedia:
+    """``MediaServer`` of nothing: each peer offers at once."""
+
+    streams = ("main",)
+
+    def __init__(self) -> None:
+        self.peers: list[ServerPeer] = []
+
+    async def new_peer(self, callbacks: PeerCallbacks, **_options: object) -> ServerPeer:
+        peer = ServerPeer(callbacks)
+        self.peers.append(peer)
+        callbacks.on_candidate(LocalCandidate(CANDIDATE, "0", 0))
+        callbacks.on_offer(OFFER)
+        return peer
+
+    async def resize(self, _size: tuple[int, int], _rate: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class LinkedMedia(FakeMedia):
+    """Fake peers whose input goes to the simulated desk."""
+
+    def __init__(self, media: ServerMedia) -> None:
+        super().__init__()
+        self._server = media
+
+    @asynccontextmanager
+    async def open_peer_connection(self, setup: Any) -> AsyncIterator[FakePeer]:
+        async with super().open_peer_connection(setup) as peer:
+            server = self._server.peers[-1]
+            server.client = peer
+            self.on_input = lambda message: server.callbacks.on_data(data_channel.encode(message))
+            try:
+                yield peer
+            finally:
+                server.callbacks.on_closed("the client closed it")
+
+
+class MemorySocket:
+    """Both ends of a WebSocket without bytes."""
+
+    remote_address = ("192.0.2.1", 8080)
+
+    def __init__(self, server: VirtualRoom, session: RoomSession) -> None:
+        self._server, self._session = server, session
+        self._out: deque[str] = deque()
+        self._in: deque[str] = deque()
+        self._news, self._asked = trio.Event(), trio.Event()
+        self._ended: int | None = None
+
+    # -- the room's side
+
+    def send(self, event: str, payload: object = NO_PAYLOAD) -> None:
+        if self._ended is None:
+            text = envelope(event, payload)
+            self._server.simulator.journal.add(self._session.id, "ws", "sent", event, text)
+            self._out.append(text)
+            self._news.set()
+
+    def destroy(self, reason: str) -> None:
+        self.send("system/disconnect", {"message": reason})
+        self._end(1006)
+
+    async def serve(self) -> None:
+        while self._ended is None:
+            while self._in:
+                await self._server.simulator._rest.dispatcher.receive(self._session, self._in.popleft())
+            self._asked = trio.Event()
+            await self._asked.wait()
+
+    def _end(self, code: int) -> None:
+        self._ended = code
+        self._news.set()
+        self._asked.set()
+
+    # -- the client's side
+
+    async def receive(self) -> str:
+        await trio.lowlevel.checkpoint()
+        while not self._out:
+            if self._ended is not None:
+                raise SocketEnded(self._ended, "")
+            self._news = trio.Event()
+            await self._news.wait()
+        return self._out.popleft()
+
+    async def send_texts(self, *texts: str) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._ended is not None:
+            raise SocketEnded(self._ended, "")
+        self._in.extend(texts)
+        self._asked.set()
+
+    async def aclose(self, code: int = 1000) -> None:
+        if self._ended is None:
+            self._end(code)
+            self._server.simulator._room.disconnect_socket(self._session, self, delayed=False)
+        await trio.lowlevel.checkpoint()
+
+
+class ClientSocket:
+    """The client's end of it."""
+
+    def __init__(self, socket: MemorySocket) -> None:
+        self.remote_address = socket.remote_address
+        self.receive, self.send, self.aclose = socket.receive, socket.send_texts, socket.aclose
+
+
+class MemoryRest:
+    """The simulator's REST calls without HTTP."""
+
+    def __init__(self, server: VirtualRoom, credential: Credential) -> None:
+        self._server = server
+        self._headers = {name.lower(): value for name, value in credential.headers()}
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | StreamedBody | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+    ) -> Answer:
+        if isinstance(content, StreamedBody):
+            body = b"".join([chunk async for chunk in content.chunks])
+        else:
+            body = content if content is not None else b"" if json is None else msgspec.json.encode(json)
+        bare, _, query = path.partition("?")
+        headers = self._headers | {"content-type": content_type}
+        request = Request(method, unquote(bare), dict(parse_qsl(query, keep_blank_values=True)), headers, body)
+        return await self._server.handled(request)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        content: bytes | StreamedBody | None = None,
+        content_type: str = "application/json",
+        step: str = "rest",
+        refusals: Refusals = NO_REFUSALS,
+    ) -> Any:
+        answer = await self.request(method, path, json=json, content=content, content_type=content_type, step=step)
+        return read_answer(URL, path, answer, step=step, refusals=refusals)
+
+    async def download(
+        self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
+    ) -> None:
+        answer = await self.request("GET", path, step=step)
+        if answer.status != 200:
+            raise refused_file(URL, path, answer, step=step, refusals=refusals)
+        sink.begin(len(answer.body))
+        for byte in range(0, len(answer.body), 4):
+            await trio.lowlevel.checkpoint()
+            await sink.write(answer.body[byte : byte + 4])
+
+
+class VirtualRoom:
+    """A running server of this kind. Made by :func:`open_virtual_room`."""
+
+    def __init__(self, simulator: Simulator, media: ServerMedia, nursery: trio.Nursery) -> None:
+        self.simulator = simulator
+        self._media = media
+        self._nursery = nursery
+
+    async def handled(self, request: Request) -> Answer:
+        """The server's answer to a call, which it finishes whatever becomes of its caller."""
+        done = trio.Event()
+        answers: list[Answer] = []
+
+        async def handle() -> None:
+            response = await self.simulator._rest.answer(request)
+            types = () if response.content_type is None else (("content-type", response.content_type),)
+            answers.append(Answer(int(response.status), types + response.headers, response.body))
+            done.set()
+
+        self._nursery.start_soon(handle)
+        await done.wait()
+        return answers[0]
+
+    @asynccontextmanager
+    async def open_session(self, name: str, *, admin: bool = False, video: str = "live") -> AsyncIterator[Session]:
+        """A session with it, logged in under that name."""
+        simulator = self.simulator
+        password = simulator.admin_password if admin else simulator.password
+
+        async def login() -> Credential:
+            body = msgspec.json.encode({"username": name, "password": password})
+            with trio.CancelScope(shield=True):  # its answer is at hand
+                answer = await self.handled(Request("POST", "/api/login", {}, {}, body))
+            return Credential.bearer(msgspec.json.decode(answer.body)["token"])
+
+        async def logout(credential: Credential) -> None:
+            await MemoryRest(self, credential).request("POST", "/api/logout")
+
+        @asynccontextmanager
+        async def open_rest(credential: Credential) -> AsyncGenerator[MemoryRest, None]:
+            yield MemoryRest(self, credential)
+
+        options = checked_options(
+            password="virtual",
+            token=None,
+            video=video,
+            audio=False,
+            stream=None,
+            ice=None,
+            reconnect=None,
+            connect_timeout=9,
+            close_timeout=2,
+        )
+        wiring = Wiring(
+            login=login,
+            credential=None,
+            logout=logout,
+            open_rest=open_rest,
+            dial=self._dial,
+            media=LinkedMedia(self._media),
+            clock=trio.current_time,
+        )
+        async with run_session(wiring, options) as session:
+            yield session
+
+    @asynccontextmanager
+    async def _dial(self, credential: Credential) -> AsyncIterator[Socket]:
+        await trio.lowlevel.checkpoint()
+        ((_name, value),) = credential.headers()
+        session = self.simulator._room.by_token(value.removeprefix("Bearer "))
+        assert session is not None
+        socket = MemorySocket(self, session)
+        self._nursery.start_soon(socket.serve)
+        self.simulator._room.connect_socket(session, socket)
+        try:
+            yield ClientSocket(socket)
+        finally:
+            with trio.CancelScope(shield=True):  # one checkpoint, no wait
+                await socket.aclose()
+
+
+@asynccontextmanager
+async def open_virtual_room(**options: Any) -> AsyncIterator[VirtualRoom]:
+    """Open one; ``options`` are those of ``open_simulator``."""
+    media = ServerMedia()
+
+    @asynccontextmanager
+    async def open_media(_options: object) -> AsyncGenerator[ServerMedia, None]:
+        yield media
+
+    async with open_simulator(media=open_media, **options) as simulator, trio.open_nursery() as nursery:  # type: ignore[arg-type]
+        yield VirtualRoom(simulator, media, nursery)
+        nursery.cancel_scope.cancel()
