@@ -106,6 +106,7 @@ class OfferingPeer:
         """What it sends, and how much."""
         self._listener = MediaListener(self._dtls, microphone, events.may_speak)
         self._stuck = False
+        self._told: list[aioice.Candidate] = []
         self._sctp = RTCSctpTransport(self._dtls)
         self._channel: RTCDataChannel | None = None
         self._session = secrets.randbits(62)
@@ -143,6 +144,7 @@ class OfferingPeer:
         await agent.close()
 
     def _tell_candidate(self, candidate: aioice.Candidate) -> None:
+        self._told.append(candidate)
         self._events.candidate(f"candidate:{_text(candidate, self._path.agent)}")
 
     def _description(self, agent: ServerAgent) -> Description:
@@ -205,7 +207,9 @@ class OfferingPeer:
         self._version += 1
         speaks = remote.microphone
         self._listener.expect(speaks.ssrcs[0] if speaks else None, speaks.payload_type if speaks else 0)
-        return self._description(self._path.agent).answer(remote, dtls_server=self._acts_as_server())
+        agent = self._path.agent
+        candidates = [_text(each, agent, component) for each in self._told for component in (1, 2)]
+        return self._description(agent).answer(remote, sdp, candidates=candidates)
 
     async def add_candidate(self, candidate: str) -> None:
         """One candidate of the client. ``ValueError`` for what is none; "" is the end of candidates."""

@@ -23,6 +23,7 @@ _VIDEO = {
     "h264": ("H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
 }
 _OPTIONAL = ("a=fmtp:", "a=rtcp-fb:", "a=extmap")
+"""What only both sides together have."""
 _EXTENSIONS = (
     "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid",
     "a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
@@ -56,15 +57,15 @@ class Description:
         written = [f"a=candidate:{candidate}" for candidate in candidates]
         head, audio, video, data = self._head(("0", "1", "2")), self._audio(), self._video(), self._data()
         lines = [*head, *audio, *written, *video, *data]
-        if after is not None:
-            taken = set(after.splitlines())
-            lines = [line for line in lines if not line.startswith(_OPTIONAL) or line in taken]
-        return _text(lines)
+        return _text(lines if after is None else _in_common(lines, after))
 
-    def answer(self, offer: RemoteDescription, *, dtls_server: bool) -> str:
-        """The answer to a client's own offer: its lines in its order, what it sends received."""
-        setup = "passive" if dtls_server else "active"
+    def answer(self, offer: RemoteDescription, offered: str, *, candidates: Sequence[str] = ()) -> str:
+        """The answer to a client's own offer, whose SDP is ``offered``: its lines in its order, what it sends
+        received. ``candidates`` (without prefix) are all there are. Always ``passive``, whoever began the DTLS session
+        that there is (server/internal/webrtc/manager.go, SetAnsweringDTLSRole)."""
+        setup = "passive"
         lines = self._head(tuple(media.mid for media in offer.media))
+        written = [*(f"a=candidate:{candidate}" for candidate in candidates), "a=end-of-candidates"]
         for media in offer.media:
             if media.kind == "application":
                 lines += self._data(media.mid, setup)
@@ -74,7 +75,9 @@ class Description:
                 lines += self._audio(setup, media.answered)
             else:
                 lines += self._received(media, setup)
-        return _text(lines)
+            lines += written
+            written = []
+        return _text(_in_common(lines, offered))
 
     def _head(self, mids: Sequence[str]) -> list[str]:
         return [
@@ -265,6 +268,12 @@ def _candidates(sdp: str) -> tuple[str, ...]:
     prefix = "a=candidate:"
     found = (line.strip().removeprefix(prefix) for line in sdp.splitlines() if line.startswith(prefix))
     return tuple(dict.fromkeys(found))
+
+
+def _in_common(lines: Sequence[str], other: str) -> list[str]:
+    """The lines less those optional ones that the other side's description does not have."""
+    theirs = set(other.splitlines())
+    return [line for line in lines if not line.startswith(_OPTIONAL) or line in theirs]
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -376,11 +376,11 @@ async def test_an_unanswered_restart_stops_the_picture_and_then_the_peer(lease: 
 async def test_the_client_may_offer_too(lease: Lease) -> None:
     async with media_of() as media, connected(media, lease) as pair:
         offer = await pair.server.create_offer()
-        said = {line for line in (await pair.client.renegotiate(offer)).splitlines() if line.startswith("a=setup")}
+        await pair.client.renegotiate(offer)
         answer = await pair.server.client_offer(offer)
         assert answer.count("m=") == 3
         setups = {line for line in answer.splitlines() if line.startswith("a=setup")}
-        assert setups == {"a=setup:active" if said == {"a=setup:passive"} else "a=setup:passive"}
+        assert setups == {"a=setup:passive"}
         with trio.fail_after(5):  # and the media go on
             frame, _ = await pair.code()
             await pair.code(frame.number + 5)

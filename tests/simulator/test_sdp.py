@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from neko_trio.simulator._sdp import Description, read_description
 
 RECORDINGS = Path(__file__).parent.parent / "recordings"
+MICROPHONE: list[dict[str, Any]] = json.loads((RECORDINGS / "microphone.json").read_text())
 
 
 def recorded(name: str, event: str) -> list[dict[str, Any]]:
@@ -100,7 +101,7 @@ def test_a_client_may_share_its_microphone() -> None:
     offer = recorded("handshake-vp8-user.jsonl", "signal/provide")[0]["sdp"]
     microphone = offer[offer.index("m=audio") : offer.index("m=video")].replace("a=mid:0", "a=mid:3")
     ours = describe(offer, "vp8")
-    answer = ours.answer(read_description(offer + microphone), dtls_server=True)
+    answer = ours.answer(read_description(offer + microphone), offer + microphone)
     lines = answer.splitlines()
     assert [line for line in lines if line.startswith("m=")][3] == "m=audio 9 UDP/TLS/RTP/SAVPF 111"
     assert "a=rtpmap:111 opus/48000/2" in lines[lines.index("a=mid:3") :]
@@ -108,6 +109,29 @@ def test_a_client_may_share_its_microphone() -> None:
     assert "a=group:BUNDLE 0 1 2 3" in lines
     assert set(re.findall("a=setup:(.*)", answer.replace("\r", ""))) == {"passive"}
     read_description(answer)
+
+
+@pytest.mark.parametrize("exchange", MICROPHONE, ids=lambda each: f"audio={each['audio']}, on={each['on']}")
+def test_answers_to_a_microphone_are_word_by_word_those_of_the_real_server(exchange: dict[str, Any]) -> None:
+    offer, answer = exchange["offer"], exchange["answer"]
+    candidates = [line for line in answer.splitlines() if line.startswith("a=candidate:")]
+    read = read_description(offer)
+    ours = describe(answer, "vp8").answer(read, offer, candidates=[line.partition(":")[2] for line in candidates])
+    # Header extensions and feedback come out of a map there: their order says nothing.
+    assert sorted(ours.splitlines()) == sorted(answer.splitlines())
+    assert [line for line in ours.splitlines() if not line.startswith("a=rtcp-fb")] == [
+        line for line in answer.splitlines() if not line.startswith("a=rtcp-fb")
+    ]
+    assert (read.microphone is not None) is exchange["on"]
+
+
+def test_two_tracks_in_one_line_are_refused() -> None:
+    offer = MICROPHONE[0]["offer"]
+    ssrc = re.search(r"a=ssrc:\d+ cname:neko-trio\r\n", offer)
+    assert ssrc
+    with pytest.raises(ValueError, match="semantics"):
+        read_description(offer.replace(ssrc[0], f"{ssrc[0]}a=ssrc:5 cname:neko-trio\r\n")).check_tracks()
+    read_description(offer.replace(ssrc[0], ssrc[0] * 2)).check_tracks()
 
 
 SDP = recorded("handshake-vp8-user.jsonl", "signal/answer")[0]["sdp"]
