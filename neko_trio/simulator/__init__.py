@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neko_trio.simulator._desktop import Desktop, SmallDesktop
     from neko_trio.simulator._faults import Fault, Faults
+    from neko_trio.simulator._files import FileDialog, FileOptions
+    from neko_trio.simulator._folder import Folder
     from neko_trio.simulator._frame_code import FrameCode, read_frame_code
     from neko_trio.simulator._input_events import (
         ButtonDown,
         ButtonUp,
         ClipboardChanged,
+        FilesDropped,
         InputEvent,
         KeyDown,
         KeyUp,
@@ -40,6 +43,10 @@ __all__ = [
     "Desktop",
     "Fault",
     "Faults",
+    "FileDialog",
+    "FileOptions",
+    "FilesDropped",
+    "Folder",
     "FrameCode",
     "InputEvent",
     "Journal",
@@ -66,11 +73,14 @@ __all__ = [
 _HOMES = {
     "_desktop": ("Desktop", "SmallDesktop"),
     "_faults": ("Fault", "Faults"),
+    "_files": ("FileDialog", "FileOptions"),
+    "_folder": ("Folder",),
     "_frame_code": ("FrameCode", "read_frame_code"),
     "_input_events": (
         "ButtonDown",
         "ButtonUp",
         "ClipboardChanged",
+        "FilesDropped",
         "InputEvent",
         "KeyDown",
         "KeyUp",

@@ -16,7 +16,7 @@ from neko_trio.simulator._media_api import MediaPeer, MediaServer
 from neko_trio.simulator._peers import SimulatedPeer
 from neko_trio.simulator._room import Room, RoomError
 from neko_trio.simulator._session import Session
-from neko_trio.simulator._values import ScreenSize, file_transfer_payload, now_text
+from neko_trio.simulator._values import ScreenSize, now_text
 
 __all__ = ["Dispatcher"]
 
@@ -103,7 +103,7 @@ class Dispatcher:
                     raise RoomError("is not allowed to send chat messages")
                 self.chat(session, request.text)
             case requests.FileTransferUpdate():
-                session.send("filetransfer/update", file_transfer_payload())
+                room.files.ask(session)
             case requests.ClientHeartbeat() | requests.SystemLogs():
                 pass
             case _:

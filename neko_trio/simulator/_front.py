@@ -27,6 +27,8 @@ MAX_MESSAGE = 64 * 1024 * 1024
 _GOOD_CLOSES = (1000, 1001)
 _WENT_AWAY = (trio.BrokenResourceError, trio.ClosedResourceError)
 _LINGER = 0.5
+_KEPT = 64 * 1024
+"""Bytes of a body that the journal keeps."""
 _SECRET_CALLS = ("/api/login", "/api/profile", "/api/members")
 
 
@@ -147,9 +149,9 @@ class Front:
     async def _answer(self, request: Request) -> Response:
         journal = self.room.journal
         secret = request.path.removeprefix(self.rest.prefix).startswith(_SECRET_CALLS)
-        journal.add("", "http", "received", f"{request.method} {request.path}", b"" if secret else request.body)
+        journal.add("", "http", "received", f"{request.method} {request.path}", b"" if secret else request.body[:_KEPT])
         response = await self.rest.answer(request)
-        journal.add("", "http", "sent", str(response.status), b"" if secret else response.body)
+        journal.add("", "http", "sent", str(response.status), b"" if secret else response.body[:_KEPT])
         return response
 
     async def _serve_websocket(self, connection: TcpConnection, request: Request, replay: ReplayStream) -> None:

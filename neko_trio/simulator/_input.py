@@ -17,6 +17,7 @@ from neko_trio.simulator._input_events import (
     ButtonDown,
     ButtonUp,
     ClipboardChanged,
+    FilesDropped,
     InputEvent,
     KeyDown,
     KeyUp,
@@ -200,6 +201,10 @@ class Desk:
         self.clipboard = text
         self._tell(ClipboardChanged(text))
         self.on_clipboard()
+
+    def drop(self, files: tuple[tuple[str, bytes], ...]) -> None:
+        """Let go of files, names and bytes, where the pointer is."""
+        self._tell(FilesDropped(*self.pointer, files))
 
     async def run(self) -> None:
         """Releases what is held for too long and repeats held keys, until cancelled."""

@@ -11,6 +11,7 @@ __all__ = [
     "ButtonDown",
     "ButtonUp",
     "ClipboardChanged",
+    "FilesDropped",
     "InputEvent",
     "KeyDown",
     "KeyUp",
@@ -87,11 +88,21 @@ class ClipboardChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesDropped:
+    """Files were dropped at (x, y), from outside. The server tells nobody whether a program took them."""
+
+    x: int
+    y: int
+    files: tuple[tuple[str, bytes], ...] = field(repr=False)
+    """Names and bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScreenResized:
     width: int
     height: int
 
 
 InputEvent: TypeAlias = (
-    PointerMoved | ButtonDown | ButtonUp | KeyDown | KeyUp | Touched | ClipboardChanged | ScreenResized
+    PointerMoved | ButtonDown | ButtonUp | KeyDown | KeyUp | Touched | ClipboardChanged | FilesDropped | ScreenResized
 )

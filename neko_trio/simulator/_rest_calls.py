@@ -1,7 +1,6 @@
 """The REST calls about the room, and the routes of all of them.
 
-Facts: `server/internal/api/room` and the plugins, all at the server's defaults: file transfer, openinapp, screencast
-and the file chooser dialog off.
+Facts: `server/internal/api/room` and the plugins, at the server's defaults: screencast off.
 """
 
 from http import HTTPStatus
@@ -20,8 +19,8 @@ from neko_trio.simulator._rest_checks import (
     can_watch,
     hosts,
     hosts_or_admins,
-    may_upload,
 )
+from neko_trio.simulator._rest_files import FILE_ROUTES
 from neko_trio.simulator._rest_members import MEMBER_ROUTES
 from neko_trio.simulator._rest_sessions import (
     logout,
@@ -217,14 +216,6 @@ async def _screen_cast(call: Call) -> Response:
     raise HttpError(HTTPStatus.BAD_REQUEST, "screencast pipeline is not enabled")
 
 
-async def _drop(call: Call) -> Response:
-    raise HttpError(HTTPStatus.BAD_REQUEST, "upload drop is disabled")
-
-
-async def _dialog(call: Call) -> Response:
-    raise HttpError(HTTPStatus.BAD_REQUEST, "file chooser dialog is disabled")
-
-
 # Plugins
 
 
@@ -233,14 +224,6 @@ async def _chat(call: Call) -> Response:
         raise HttpError(HTTPStatus.FORBIDDEN, "not allowed to send chat messages")
     call.rest.dispatcher.chat(call.session, read_body(call.request, Text()).text)
     return NO_CONTENT
-
-
-async def _file_transfer(call: Call) -> Response:
-    raise HttpError(HTTPStatus.FORBIDDEN, "file transfer is disabled")
-
-
-async def _open_link(call: Call) -> Response:
-    raise HttpError(HTTPStatus.FORBIDDEN, "openinapp is disabled")
 
 
 ROUTES = (
@@ -276,12 +259,6 @@ ROUTES = (
     Route("GET", "room/screen/configurations", _screen_sizes, (can_watch, admins)),
     Route("GET", "room/screen/cast.jpg", _screen_cast, (can_watch,)),
     Route("GET", "room/screen/shot.jpg", _screen_shot, (can_watch, admins)),
-    Route("POST", "room/upload/drop", _drop, (may_upload,)),
-    Route("POST", "room/upload/dialog", _dialog, (may_upload,)),
-    Route("DELETE", "room/upload/dialog", _dialog, (may_upload,)),
     Route("POST", "chat", _chat, (admins,)),
-    Route("GET", "filetransfer", _file_transfer),
-    Route("POST", "filetransfer", _file_transfer),
-    Route("DELETE", "filetransfer", _file_transfer),
-    Route("POST", "openinapp/openlink", _open_link),
+    *FILE_ROUTES,
 )

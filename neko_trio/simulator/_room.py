@@ -15,6 +15,7 @@ import trio
 from neko_trio.simulator._attendance import Attendance
 from neko_trio.simulator._cursors import Cursors
 from neko_trio.simulator._faults import Faults
+from neko_trio.simulator._files import FileOptions, Files
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
 from neko_trio.simulator._session import Session, SocketSide
@@ -24,7 +25,6 @@ from neko_trio.simulator._values import (
     RoomSettings,
     ScreenSize,
     api_profile,
-    file_transfer_payload,
     merged,
     new_uid,
 )
@@ -59,6 +59,7 @@ class Room:
         ice_servers: tuple[dict[str, Any], ...] = (),
         touch: bool = False,
         chat: bool = True,
+        files: FileOptions | None = None,
         api_token: str | None = None,
     ) -> None:
         self.desk = desk
@@ -80,6 +81,7 @@ class Room:
         """The last one; it stays when the broadcast ends."""
         self.is_broadcasting = False
         self.chat_enabled = chat
+        self.files = Files(self, files or FileOptions())
         self.api_session = None if api_token is None else Session("API", api_token, api_profile())
         """Whoever has the API token: an admin without a WebSocket, in no list."""
         self.refused: Counter[str] = Counter()
@@ -181,9 +183,8 @@ class Room:
             if self.settings.locked_controls and self.settings.control_protection:
                 self.update_settings(session, {"locked_controls": False})
         self.broadcast_state(session)
-        session.send("filetransfer/update", file_transfer_payload())
         session.send("chat/init", {"enabled": self.chat_enabled})
-        session.send("openinapp/init", {"enabled": False})
+        self.files.greet(session)
 
     def _init_payload(self, session: Session) -> dict[str, Any]:
         return {
@@ -218,6 +219,7 @@ class Room:
             self.update_settings(session, {"locked_controls": True})
         self.broadcast_state(session)
         session.socket = None
+        self.files.left(session)
 
     async def _wait_grace(self, session: Session, socket: SocketSide, scope: trio.CancelScope) -> None:
         with scope:

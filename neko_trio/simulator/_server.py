@@ -18,6 +18,8 @@ from neko_trio.errors import InvalidInput
 from neko_trio.simulator._desktop import Desktop, LockedDesktop, SmallDesktop
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._faults import Faults
+from neko_trio.simulator._files import FileDialog, FileOptions
+from neko_trio.simulator._folder import Folder
 from neko_trio.simulator._front import Front
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
@@ -134,6 +136,20 @@ class Simulator:
     def clipboard(self) -> str | None:
         return self._room.desk.clipboard
 
+    @property
+    def folder(self) -> Folder:
+        """The shared folder, as programs on the desktop see it."""
+        return self._room.files.folder
+
+    @property
+    def links(self) -> list[str]:
+        """The links that clients had opened, in order."""
+        return list(self._room.files.links)
+
+    def open_file_dialog(self) -> FileDialog:
+        """A program on the desktop opens a file chooser. Without a host the server closes it at once."""
+        return self._room.files.open_dialog()
+
     def copy(self, text: str) -> None:
         """A program on the desktop copies: the clipboard has `text`, and the host is told."""
         self._room.desk.set_clipboard(text)
@@ -181,6 +197,7 @@ async def open_simulator(
     touch: bool = False,
     chat: bool = True,
     api_token: str | None = None,
+    files: FileOptions | None = None,
     timings: Timings | None = None,
     pre_encoded: bool = False,
     microphone: bool = True,
@@ -200,6 +217,7 @@ async def open_simulator(
     `ice_servers`: what clients are told to use, `{"urls": […], "username": …, "credential": …}`.
     `ssl_context` makes it https.  `pre_encoded`: two seconds of the desktop are encoded beforehand, and every watcher
     is played those, from a keyframe on: no encoder runs, for measuring clients; what is typed shows no effect.
+    `files`: what of files and links is on, by default as at the server.
     `microphone`: whether clients' sound is taken (see `Simulator.microphone`).
     `touch`: there is a touch screen, as with the server's X input driver; without, touches do nothing.
 
@@ -247,6 +265,7 @@ async def open_simulator(
                 ice_servers=tuple(dict(server) for server in ice_servers),
                 touch=touch,
                 chat=chat,
+                files=files,
                 api_token=api_token,
             )
             room.faults.peers = lambda: [s.peer for s in room.sessions.values() if s.peer is not None]

@@ -17,5 +17,9 @@ class Timings:
     key_release: float = 10.0
     connect_limit: float = 10.0
     silence_limit: float = 5.0
+    drop: float = 0.4
+    """That the server drags files with the mouse."""
+    dialog: float = 1.6
+    """That it types into a file chooser."""
     pipeline_delay: float = 0.0
     """From the capture of a picture to its encoding: 5 to 15 ms in a real server with little to do."""

@@ -20,7 +20,6 @@ __all__ = [
     "ScreenSize",
     "admin_profile",
     "api_profile",
-    "file_transfer_payload",
     "from_json",
     "merged",
     "new_uid",
@@ -90,18 +89,6 @@ class ScreenSize(msgspec.Struct, frozen=True):
     height: int = 0
     rate: int = 0
     """Hz; an int16 at the server."""
-
-
-def file_transfer_payload() -> dict[str, Any]:
-    """`filetransfer/update` with the plugin off, the server's default."""
-    return {
-        "enabled": False,
-        "root_dir": "/home/neko/Downloads",
-        "user_download": False,
-        "user_upload": False,
-        "user_delete": False,
-        "files": None,
-    }
 
 
 def from_json(text: bytes | str, base: S) -> S:
