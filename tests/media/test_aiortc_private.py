@@ -16,7 +16,15 @@ from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpR
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.rtcsctptransport import AbortChunk
-from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpPacket, RtcpRrPacket, RtcpRtpfbPacket, RtpPacket
+from aiortc.rtp import (
+    AnyRtcpPacket,
+    RtcpByePacket,
+    RtcpPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtpPacket,
+)
 
 import neko_trio
 from neko_trio.media import aiortc_private as private
@@ -273,6 +281,23 @@ async def test_the_receivers_packets_and_feedback() -> None:
     assert (nack.ssrc, nack.media_ssrc, nack.lost) == (1234, 99, [3, 5])
     assert isinstance(report, RtcpRrPacket)
     assert report.ssrc == 1234
+
+
+@on_asyncio
+async def test_reports_about_what_we_send_come_until_they_are_not_wanted() -> None:
+    ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+    transport = RTCDtlsTransport(ice, [RTCCertificate.generateCertificate()])
+    heard: list[AnyRtcpPacket] = []
+    unobserve = private.observe_reports(transport, 77, heard.append)
+    block = RtcpReceiverInfo(ssrc=77, fraction_lost=0, packets_lost=0, highest_sequence=9, jitter=0, lsr=0, dlsr=0)
+    other = RtcpReceiverInfo(ssrc=78, fraction_lost=0, packets_lost=0, highest_sequence=9, jitter=0, lsr=0, dlsr=0)
+    private.route_rtcp(transport, bytes(RtcpRrPacket(ssrc=5, reports=[block])))
+    private.route_rtcp(transport, bytes(RtcpRrPacket(ssrc=5, reports=[other])))
+    assert heard == [RtcpRrPacket(ssrc=5, reports=[block])]
+    unobserve()
+    unobserve()
+    private.route_rtcp(transport, bytes(RtcpRrPacket(ssrc=5, reports=[block])))
+    assert len(heard) == 1
 
 
 # -- SCTP

@@ -12,7 +12,7 @@ import aioice
 import pytest
 from aioice import stun
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
-from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket
+from aiortc.rtp import RtcpPacket, RtcpRtpfbPacket, RtpPacket
 
 from neko_trio.media import aiortc_private as private
 from neko_trio.media.bridge import Lease, open_lease
@@ -333,7 +333,7 @@ async def test_an_answered_restart_goes_on_over_the_new_path(lease: Lease) -> No
 
 
 async def test_private_names_rtcp_reaches_who_listens_and_srtp_the_other_side(lease: Lease) -> None:
-    """The contract of `hear_rtcp`, `send_srtp`, `DtlsCarrier` and `stop_dtls`."""
+    """The contract of `hear_rtcp`, `hear_rtp`, `send_srtp`, `DtlsCarrier` and `stop_dtls`."""
 
     async def scenario() -> None:
         here, there = Pipe(), Pipe()
@@ -354,6 +354,19 @@ async def test_private_names_rtcp_reaches_who_listens_and_srtp_the_other_side(le
         assert isinstance(packet, RtcpRtpfbPacket)
         assert packet.lost == [5, 6]
         assert bytes(packet) == bytes(RtcpPacket.parse(bytes(nack))[0])
+        [sound] = RtpSender(111, ssrc=99).frame([b"payload"], 960)
+        taken: asyncio.Queue[RtpPacket] = asyncio.Queue()
+        unhear = private.hear_rtp(server, 99, 111, taken.put_nowait)
+        await private.send_srtp(client, sound)
+        spoken = await taken.get()
+        assert (spoken.ssrc, spoken.payload) == (99, b"payload")
+        unhear()
+        unhear()
+        [sound] = RtpSender(111, ssrc=99).frame([b"more"], 960)
+        await private.send_srtp(client, sound)
+        await private.send_srtp(client, bytes(nack))
+        await heard.get()  # behind it
+        assert taken.empty()
         [video] = RtpSender(96).frame([b"payload"], 1)
         sent = here.sent
         await private.send_srtp(server, video)
