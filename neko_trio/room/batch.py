@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from neko_trio.errors import InvalidInput, ProtocolViolation
-from neko_trio.protocol import Malformed, requests
-from neko_trio.room.ports import STEP, RoomCalls, read
+from neko_trio.room.ports import STEP, RoomCalls, checked_json, read
 
 BatchCall: TypeAlias = "tuple[str, str] | tuple[str, str, Any]"
 """Method, path, and what is to be the JSON body."""
@@ -100,9 +99,6 @@ def _item(call: BatchCall) -> dict[str, Any]:
         )
     item: dict[str, Any] = {"method": method, "path": path}
     if body:
+        checked_json(body[0], f"The body of {bare}")
         item["body"] = body[0]
-        try:
-            requests.encode_raw("batch", body[0])
-        except Malformed as error:
-            raise InvalidInput(f"The body of {bare} is no JSON: {error.reason}.", step=STEP) from None
     return item

@@ -9,8 +9,7 @@ from typing import Any, TypedDict, get_type_hints
 import msgspec
 
 from neko_trio.errors import InvalidInput
-from neko_trio.protocol import Malformed, requests
-from neko_trio.room.ports import STEP
+from neko_trio.room.ports import STEP, checked_json
 
 
 class ProfileFields(TypedDict, total=False):
@@ -56,8 +55,8 @@ def checked_fields(given: Mapping[str, Any], allowed: type, *, what: str) -> dic
     for name, value in given.items():
         try:
             msgspec.convert(value, hints[name], strict=True)
-            requests.encode_raw(what, {name: value})
-        except (msgspec.ValidationError, Malformed):
+            checked_json(value, name)
+        except (msgspec.ValidationError, InvalidInput):
             raise _wrong(what, name, hints[name]) from None
         if hints[name] is int and value < 0:
             raise _wrong(what, name, hints[name])

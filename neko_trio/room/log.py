@@ -6,7 +6,7 @@ from typing import Any
 
 from neko_trio.errors import InvalidInput
 from neko_trio.protocol import requests
-from neko_trio.room.ports import STEP, RoomCalls, checked
+from neko_trio.room.ports import STEP, RoomCalls, checked, checked_json
 
 LEVELS = ("debug", "info", "warn", "error")
 """Of zerolog; a line of any other level has none in the server's log (``internal/websocket/handler/system.go``)."""
@@ -29,5 +29,8 @@ class Log(RoomCalls):
         taken = sorted(TAKEN & set(fields))
         if taken:
             raise InvalidInput(f"The server writes {', '.join(taken)} itself: name the fields otherwise.", step=STEP)
+        if not isinstance(message, str):
+            raise InvalidInput("The message must be a text.", step=STEP)
+        checked_json(fields, "fields")
         entry = requests.LogEntry(level=level, message=message, fields=fields or None)
         await self._ports.inputs.ask(checked(requests.SystemLogs(entries=(entry,))))

@@ -11,7 +11,7 @@ from neko_trio._ports.channels import BARRIER_SUBJECT
 from neko_trio.errors import InvalidInput
 from neko_trio.protocol import requests
 from neko_trio.protocol.events import SendBroadcast, SendUnicast, ServerEvent
-from neko_trio.room.ports import STEP, RoomCalls, checked
+from neko_trio.room.ports import STEP, RoomCalls, checked, checked_json
 
 
 class Messages(RoomCalls):
@@ -25,12 +25,14 @@ class Messages(RoomCalls):
         message), for the subject that this library keeps for itself, and for what JSON cannot hold. Cancelled, it was
         sent or not, never in part.
         """
+        checked_json(body, "body")
         request = checked(requests.SendUnicast(receiver=receiver, subject=_free(subject), body=body))
         await self._need_connected(receiver)
         await self._ports.inputs.ask(request)
 
     async def send_all(self, subject: str, body: Any = None) -> None:
         """Send ``body``, anything JSON can hold, to every other session that is connected. See :meth:`send`."""
+        checked_json(body, "body")
         await self._ports.inputs.ask(checked(requests.SendBroadcast(subject=_free(subject), body=body)))
 
     @asynccontextmanager

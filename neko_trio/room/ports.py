@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,11 +71,23 @@ class RoomCalls:
 
 def checked(request: ClientRequest) -> ClientRequest:
     """``request``, if it can be written as the server reads it; else :class:`InvalidInput`. Its text is not quoted."""
+    for field in msgspec.structs.fields(request):
+        if field.type is str and not isinstance(getattr(request, field.name), str):  # bytes would go as Base64
+            raise InvalidInput(f"{request.event!r} cannot be sent: {field.name} must be a text.", step=STEP)
     try:
         requests.encode(request)
     except Malformed as error:
         raise InvalidInput(f"{request.event!r} cannot be sent: {error.reason}.", step=STEP) from None
     return request
+
+
+def checked_json(value: object, what: str) -> None:
+    """Raise :class:`InvalidInput` unless ``value`` is what JSON can hold, in Unicode. It is not quoted."""
+    try:
+        json.dumps(value, allow_nan=False)
+        requests.encode_raw(what, value)
+    except (Malformed, TypeError, ValueError, RecursionError):
+        raise InvalidInput(f"{what} must be what JSON can hold.", step=STEP) from None
 
 
 def read(value: object, type_: Any, what: str) -> Any:

@@ -25,12 +25,15 @@ class Room(Sessions, RoomSettings, HostRole, Messages, Batch, Log):
     ``SessionLost`` or ``SessionClosed`` when the session ends first.
     """
 
+    members: Members
+    """Who may log in."""
+    broadcast: Broadcast
+    """Picture and sound, sent to a streaming server."""
+
     def __init__(self, ports: RoomPorts) -> None:
         super().__init__(ports)
         self.members = Members(ports)
-        """Who may log in."""
         self.broadcast = Broadcast(ports)
-        """Picture and sound, sent to a streaming server."""
 
     @property
     def cursors(self) -> Mapping[str, tuple[Cursor, ...]]:
