@@ -29,7 +29,7 @@ _WENT_AWAY = (trio.BrokenResourceError, trio.ClosedResourceError)
 _LINGER = 0.5
 _KEPT = 64 * 1024
 """Bytes of a body that the journal keeps."""
-_SECRET_CALLS = ("/api/login", "/api/profile", "/api/members")
+_SECRET_CALLS = ("/api/login", "/api/profile", "/api/members", "/api/batch")
 
 
 class TcpConnection:
