@@ -67,6 +67,15 @@ class Watch:
         await self.until(name, lambda infos: not infos)
 
 
+def named_server(request: pytest.FixtureRequest) -> TestServer | None:
+    """The server of ``--neko-url``, if there is one."""
+    option = request.config.getoption
+    url = option("--neko-url")
+    if url is None:
+        return None
+    return external_server(url, option("--neko-username"), option("--neko-password"), option("--neko-admin-password"))
+
+
 @asynccontextmanager
 async def open_watch(server: TestServer) -> AsyncIterator[Watch]:
     """Look at the room as an admin without video."""
@@ -97,12 +106,9 @@ def token_of(credential: Credential) -> str:
 @pytest.fixture(scope="module")
 def apart(request: pytest.FixtureRequest) -> Iterator[TestServer]:
     """A server in another process, so that what is left in this one is the client's: embedded, or ``--neko-url``'s."""
-    option = request.config.getoption
-    url = option("--neko-url")
-    if url is not None:
-        yield external_server(
-            url, option("--neko-username"), option("--neko-password"), option("--neko-admin-password")
-        )
+    named = named_server(request)
+    if named is not None:
+        yield named
         return
     command = [sys.executable, "-m", "neko_trio", "serve", "--json", "--width", "640", "--height", "360"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
@@ -121,10 +127,15 @@ def embedded_only(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-async def own_room(request: pytest.FixtureRequest, neko_simulator: TestServer) -> AsyncIterator[TestServer]:
-    """A server whose room the test may lock and set up; its settings are those of before afterwards."""
+def room_is_ours(request: pytest.FixtureRequest) -> None:
+    """Skip on a server that others use, too. Not async, because a skip inside of a trio task loses its reason."""
     if request.config.getoption("--neko-url") is not None and not request.config.getoption("--neko-own-room"):
-        pytest.skip("changes the room's settings: needs --neko-own-room")
+        pytest.skip("changes the whole room: needs --neko-own-room")
+
+
+@pytest.fixture
+async def own_room(room_is_ours: None, neko_simulator: TestServer) -> AsyncIterator[TestServer]:
+    """A server whose room the test may lock and set up; its settings are those of before afterwards."""
     yield neko_simulator
     if neko_simulator.simulator is None:
         async with neko_trio.open_session(
