@@ -15,8 +15,11 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """``GET /api/stats`` (server ``pkg/types/session.go``). A connection that was replaced counts in the totals again,
-    and they do not come back down."""
+    """``GET /api/stats`` (server ``pkg/types/session.go``).
+
+    The totals drift: a connection that was replaced counts again, and a server that had run for hours said one too few
+    (both seen). Who is really connected stands in ``state.sessions``.
+    """
 
     has_host: bool
     server_started_at: str

@@ -45,7 +45,8 @@ async def test_oneself_and_the_others(neko_simulator: TestServer) -> None:
         assert {ann.state.session_id, bob.state.session_id} <= set(listed)
         assert set(listed) <= set(ann.state.sessions)
         stats = await ann.room.stats()
-        assert stats.total_users >= 2
+        if neko_simulator.simulator is not None:  # a real server's totals drift
+            assert (stats.total_users, stats.total_admins) == (2, 0)
         assert stats.server_started_at[:2] == "20"
 
 
