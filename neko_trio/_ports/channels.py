@@ -30,6 +30,10 @@ from neko_trio.protocol.data_channel import (
 BARRIER_SUBJECT = "neko-trio/barrier"
 """Subject of the unicast to oneself. It says nothing: what tells ours apart is the sender and the number in it."""
 
+_TOUCHES = (TouchBegin, TouchUpdate, TouchEnd)
+WAKE = Scroll(0, 0)
+"""Does nothing but wait for an answer from X, which makes X look at what there is (the server's ``pkg/xorg/xorg.c``)."""
+
 _numbers = count(1)  # of the whole process: an answer from another link can never be taken for one of this
 
 
@@ -81,6 +85,8 @@ class Channel(ABC):
         self._confirmed = 0
         self._barriers: dict[int, _Barrier] = {}
         self._lost = False
+        self.touched = False
+        """Whether there were touches among the input since this was last set to ``False``."""
 
     @property
     def outstanding(self) -> int:
@@ -93,7 +99,15 @@ class Channel(ABC):
         """Whether it can carry anything now."""
 
     async def send(self, plan: Sequence[ClientMessage]) -> None:
-        """Send a plan, all or nothing. One at a time."""
+        """Send a plan, all or nothing. One at a time.
+
+        Keys, buttons and moves are X's own requests, answered before the next message is read. Touches come to X by a
+        driver in a thread of its own that does not wake it: in a desktop that nobody films they waited for seconds
+        (seen). So something behind them wakes it, and because that may be faster than the driver's thread, a flush
+        does it again.
+        """
+        if any(isinstance(message, _TOUCHES) for message in plan):
+            plan, self.touched = [*plan, WAKE], True
         self._begun += len(plan)
         try:
             await self._send(plan)

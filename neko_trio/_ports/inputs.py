@@ -9,6 +9,7 @@ import trio
 
 from neko_trio._ports.channels import (
     BARRIER_SUBJECT,
+    WAKE,
     Channel,
     ChannelLost,
     DataInput,
@@ -280,10 +281,12 @@ class InputPort:
         if self._last is not None and self._last.outstanding:
             if not self.certain:
                 await self._barrier(self._last)
+                await self._wake()
                 return
             self._making_certain += 1
             try:
                 await self._barrier(self._last)
+                await self._wake()
                 await self.ask()
             finally:
                 self._making_certain -= 1
@@ -367,6 +370,19 @@ class InputPort:
         self.plans_total += 1
         self.messages_total += len(messages)
         self._on_sent(messages)
+
+    async def _wake(self) -> None:
+        """Touches that the server has handed on are X's once it looks: see :meth:`Channel.send`."""
+        touched = self._last
+        if touched is None or not touched.touched or self._regain is not None:
+            return
+        touched.touched = False
+        try:
+            await self.submit([WAKE])
+        except CallerError:
+            return  # the host role is gone, and whoever needs it is told
+        if self._last is not None:
+            await self._barrier(self._last)
 
     async def _barrier(self, channel: Channel) -> None:
         try:

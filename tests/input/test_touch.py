@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from neko_trio.desktop.touch import Touch
 from neko_trio.errors import FeatureOff, HostTaken, InvalidInput, NotAllowed
 from neko_trio.protocol import requests
-from neko_trio.protocol.data_channel import ClientMessage, TouchBegin, TouchEnd, TouchUpdate
+from neko_trio.protocol.data_channel import ClientMessage, Scroll, TouchBegin, TouchEnd, TouchUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +36,13 @@ async def test_a_tap_is_one_hop(desk: Desk, touch: Touch, autojump_clock: MockCl
     await touch.tap(640, 360)
     await desk.inputs.flush()
     assert fingers(desk.server.handled) == [("down", 0, 640, 360, 255), ("up", 0, 640, 360, 0)]
-    assert desk.server.hops == [2, 1]
-    assert desk.cursor.position == (640, 360)
+    assert desk.server.hops == [3, 1, 1, 1]
+    assert desk.server.handled[2:] == [Scroll(0, 0)] * 2, "the driver does not wake X; this does, and a flush again"
+    await desk.inputs.flush()
+    await desk.mouse.move(1, 1)
+    await desk.inputs.flush()
+    assert desk.server.hops == [3, 1, 1, 1, 1, 1]
+    assert desk.cursor.position == (1, 1)
 
 
 async def test_a_double_tap_and_taps_that_stay_single(desk: Desk, touch: Touch, autojump_clock: MockClock) -> None:
@@ -189,10 +194,11 @@ async def test_over_the_web_socket(desk: Desk, touch: Touch, autojump_clock: Moc
     await touch.swipe((1, 2), (3, 4), steps=1)
     await desk.inputs.flush()
     assert [type(request) for request in desk.server.handled] == [
-        requests.ControlTouchBegin,
-        requests.ControlTouchUpdate,
-        requests.ControlTouchEnd,
+        *(requests.ControlTouchBegin, requests.ControlScroll),
+        *(requests.ControlTouchUpdate, requests.ControlTouchEnd, requests.ControlScroll),
+        requests.ControlScroll,
     ]
+    assert requests.ControlScroll(delta_x=0, delta_y=0) in desk.server.handled
 
 
 @pytest.mark.parametrize(
@@ -229,6 +235,15 @@ async def test_fingers_are_lifted_with_the_host_role(desk: Desk, touch: Touch, a
     assert fingers(desk.server.handled)[-2:] == [("up", 1, 2, 2, 0), ("up", 0, 3, 3, 0)]
 
 
+async def test_a_flush_without_the_role_asks_nobody_for_it(desk: Desk, touch: Touch, autojump_clock: MockClock) -> None:
+    """On the WebSocket any message of control makes its sender host, or asks the one there is."""
+    desk.data.data_channel_open = False
+    await touch.tap(1, 1)
+    desk.server.set_host("other-67890")
+    await desk.inputs.flush()
+    assert len(desk.server.handled) == 3
+
+
 async def test_a_role_that_is_lost_in_a_gesture(desk: Desk, touch: Touch, autojump_clock: MockClock) -> None:
     async def lose() -> None:
         await trio.sleep(0.5)
@@ -248,7 +263,7 @@ async def test_sessions_have_ids_of_their_own(desk: Desk, touch: Touch, autojump
         desk.server.set_state(session_id=session, host=session)
         await touch.tap(1, 1, finger=2)
         await desk.inputs.flush()
-        begin = desk.server.handled[-2]
+        begin = desk.server.handled[-4]
         assert isinstance(begin, TouchBegin)
         ids.add(begin.touch_id)
         assert 1024 <= begin.touch_id < 1 << 16, "the X driver reads 16 bits"

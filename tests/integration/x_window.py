@@ -3,10 +3,10 @@
     DISPLAY=:99 python x_window.py LEFT TOP WIDTH HEIGHT [--touch]
 
 It says ``"ready"`` once it is on the screen, then ``[kind, detail, x, y, state, time]`` for each event: ``down`` and
-``up`` with the button, ``move`` with 0, ``begin``, ``update`` and ``end`` with the touch's id (with ``--touch``;
-without, X shows touches as the mouse). Positions are the screen's, ``state`` is X's mask of modifiers and buttons,
-``time`` is in X's milliseconds. It ends with its input. Xlib through ctypes: no package beyond libX11 and, for touch,
-libXi.
+``up`` with the button, ``move`` with 0; or, with ``--touch``, ``move``, and ``begin``, ``update`` and ``end`` with the
+touch's id (without, X shows touches as the mouse). Positions are the screen's, ``state`` is X's mask of modifiers and
+buttons, ``time`` is in X's milliseconds. It ends with its input. Xlib through ctypes: no package beyond libX11 and, for
+touch, libXi.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 KINDS = {4: "down", 5: "up", 6: "move"}  # X.h: ButtonPress, ButtonRelease, MotionNotify
 TOUCH_KINDS = {18: "begin", 19: "update", 20: "end"}  # XI2.h
 GENERIC_EVENT = 35
-BUTTON_AND_MOTION_MASK = 1 << 2 | 1 << 3 | 1 << 6
+BUTTON_MASKS, MOTION_MASK = 1 << 2 | 1 << 3, 1 << 6
 OVERRIDE_REDIRECT = 1 << 9
 ALL_MASTER_DEVICES = 1
 
@@ -122,7 +122,7 @@ def main() -> None:
     window = x11.XCreateSimpleWindow(display, x11.XDefaultRootWindow(display), *box, 0, 0, 0x3355AA)
     attributes = Attributes(override_redirect=1)  # the window manager keeps its hands off
     x11.XChangeWindowAttributes(display, window, OVERRIDE_REDIRECT, ctypes.byref(attributes))
-    x11.XSelectInput(display, window, 0 if touch else BUTTON_AND_MOTION_MASK)
+    x11.XSelectInput(display, window, MOTION_MASK if touch else MOTION_MASK | BUTTON_MASKS)
     if touch:
         xi = library("Xi")
         xi.XIQueryVersion.argtypes = (pointer, pointer, pointer)
