@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -22,6 +22,7 @@ from neko_trio._link import Socket
 from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
 from neko_trio._session import run_session
 from neko_trio._wiring import Wiring
+from neko_trio.errors import InvalidInput
 from neko_trio.protocol import data_channel
 from neko_trio.signaling.answers import Answer, read_answer, refused_file
 from neko_trio.signaling.credential import Credential
@@ -191,7 +192,8 @@ class MemoryRest:
         step: str = "rest",
     ) -> Answer:
         if isinstance(content, StreamedBody):
-            body = b"".join([chunk async for chunk in content.chunks])
+            async with aclosing(content.chunks) as chunks:  # type: ignore[type-var]
+                body = b"".join([chunk async for chunk in chunks])
         else:
             body = content if content is not None else b"" if json is None else msgspec.json.encode(json)
         bare, _, query = path.partition("?")
@@ -219,6 +221,8 @@ class MemoryRest:
         answer = await self.request("GET", path, step=step)
         if answer.status != 200:
             raise refused_file(URL, path, answer, step=step, refusals=refusals)
+        if limit is not None and len(answer.body) > limit:
+            raise InvalidInput(f"The file is larger than limit={limit} bytes.", step=step)
         sink.begin(len(answer.body))
         for byte in range(0, len(answer.body), 4):
             await trio.lowlevel.checkpoint()
@@ -237,6 +241,7 @@ class VirtualRoom:
         """The server's answer to a call, which it finishes whatever becomes of its caller."""
         done = trio.Event()
         answers: list[Answer] = []
+        self.simulator.journal.add("", "http", "received", f"{request.method} {request.path}", request.body)
 
         async def handle() -> None:
             response = await self.simulator._rest.answer(request)
