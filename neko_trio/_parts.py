@@ -36,6 +36,7 @@ from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.links import Links
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
+from neko_trio.desktop.screen_calls import ScreenCalls
 from neko_trio.desktop.touch import Touch
 from neko_trio.errors import NekoError
 from neko_trio.protocol import Malformed, data_channel, events
@@ -137,7 +138,14 @@ class Parts:
             if self.failure is not None:
                 self.video.fail(self.failure)
         video = self.video if self.options.video != "off" else None
-        self.screen = Screen(self.slot, video, streams=lambda: cell.value.streams, session=self.key, cursor=self.cursor)
+        self.screen = Screen(
+            self.slot,
+            video,
+            streams=lambda: cell.value.streams,
+            session=self.key,
+            cursor=self.cursor,
+            calls=ScreenCalls(cell, self.rest, self.inputs, self.bus),
+        )
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
         ports = RoomPorts(cell, self.inputs, self.rest, self.bus)
         self.room, self.chat = Room(ports), Chat(ports)

@@ -40,6 +40,8 @@ class State:
     revision: int = 0
     touch_events: bool = False
     """Whether the server has a touch screen: its X input driver (``desktop.input.enabled``)."""
+    screencast: bool = False
+    """Whether the server takes single pictures for everybody (``screen.cast()``)."""
     sessions_left_out: int = 0
     """How often a session was not listed in ``sessions`` because there were too many, or it was too large."""
     chat_enabled: bool | None = None
@@ -78,6 +80,7 @@ def initial_state(init: events.SystemInit) -> State:
         settings=init.settings,
         streams=tuple(init.webrtc.videos),
         touch_events=init.touch_events,
+        screencast=init.screencast_enabled,
     )
 
 

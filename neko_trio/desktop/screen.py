@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol, SupportsIndex
 
 from neko_trio._ports.frames import FrameSlot
 from neko_trio.desktop.cursor import Cursor, CursorPort
 from neko_trio.desktop.frame_readers import Frames, every_frame, newest_frames
+from neko_trio.desktop.looking import Change, Match
 from neko_trio.desktop.pixels import Pixel, at_fraction
+from neko_trio.desktop.regions import Region
+from neko_trio.desktop.screen_calls import ScreenCalls
+from neko_trio.desktop.waiting import LIKENESS, NOISE, Changes, Waits
 from neko_trio.errors import InvalidInput, VideoOff
+from neko_trio.protocol.events import ScreenSize
 
 if TYPE_CHECKING:
+    from neko_trio.desktop.waiting import Image
     from neko_trio.media.frames import Frame
 
 
@@ -21,6 +27,7 @@ class VideoControl(Protocol):
     """The owner of the video at the server: ``_video_switch.VideoSwitch``."""
 
     paused: bool
+    clock: Callable[[], float]
 
     def new_from(self) -> float:
         """From which arrival on a picture counts as new, if one is asked for now."""
@@ -56,10 +63,12 @@ class Screen:
         streams: Callable[[], tuple[str, ...]],
         session: object,
         cursor: CursorPort,
+        calls: ScreenCalls,
     ) -> None:
         """``session`` is what the frames' context names, compared by identity."""
         self._slot, self._switch, self._streams, self._session = slot, video, streams, session
-        self._cursor = cursor
+        self._cursor, self._calls = cursor, calls
+        self._waits = Waits(slot, lambda: self._video, lambda: calls.size, session)
 
     # -- pictures
 
@@ -121,7 +130,122 @@ class Screen:
         with every_frame(self._slot, buffer, max_rate, arrived_after=video.new_from()) as every:
             yield every
 
+    # -- waiting for what it shows
+
+    async def wait_change(
+        self, region: Region | None = None, *, since: Frame | None = None, tolerance: float = NOISE
+    ) -> Change:
+        """Wait until something looks different; return what, and the frame that shows it.
+
+        ::
+
+            before = await session.screen.frame()
+            await session.mouse.click(640, 360)
+            change = await session.screen.wait_change(since=before)
+            await change.frame.crop(change.frame_box).save("what.png")
+
+        ``region``: (left, top, right, bottom), pixels of the screen as the mouse has them, right and bottom exclusive;
+        ``None`` is all of it. ``since``: the frame that it is compared with, a newer one that differs is the change;
+        ``None`` is the newest there is as the call begins. What was cut out of it, or laid over it, is left out of
+        account. ``tolerance``: how much a pixel may differ, of 255, in brightness or colour; 8x8 pixels together may
+        differ by a fifth of it. By default that is above the noise of the server's codec, and below one character
+        typed; less than about 30 makes noise a change, 255 waits for another size of the screen.
+
+        The newest frames are looked at, 0.6 ms each at 720p and 1.2 ms at 1080p in a worker thread: what comes and goes
+        between two of them is not seen. Another size of the screen or of the stream is a change of all. While paused it
+        waits for :meth:`resume`. There is no time limit but the caller's own: ``trio.fail_after``. Cancelling is safe.
+
+        Raises :class:`~neko_trio.errors.InvalidInput` for a region that is not on the screen, now or after it became
+        smaller, and for a frame of another session; :class:`~neko_trio.errors.VideoOff`; and what :meth:`frame` raises
+        when no picture comes.
+        """
+        return await self._waits.change(region, since, tolerance)
+
+    async def wait_stable(self, region: Region | None = None, *, for_: float = 0.3, tolerance: float = NOISE) -> Frame:
+        """Wait until nothing has looked different for ``for_`` seconds; return the frame that shows it.
+
+        ``for_`` counts from this call on, by the frames' arrival: a frame must come so long after the last one that
+        looked different, or the first one, and all in between look the same. A screen that sends no frames is still as
+        well: none for ``for_``, and for half a second at least, will do. Right after a click that may be before a slow
+        program has begun: :meth:`wait_change` first. See there for ``region`` and ``tolerance``, and what is raised,
+        but for :class:`~neko_trio.errors.VideoStalled`: that is silence.
+        """
+        return await self._waits.stable(region, for_, tolerance)
+
+    async def wait_match(self, image: Image, region: Region | None = None, *, tolerance: float = LIKENESS) -> Match:
+        """Wait until a picture is to be seen on the screen; return where it is most like it.
+
+        ::
+
+            match = await session.screen.wait_match("button.png")
+            await session.mouse.click(*match.center)
+
+        ``image``: what it looks like at full size, an array, shape (height, width, 3), (height, width) or, opaque,
+        (height, width, 4), uint8 RGB; a file's path; or a frame, as a rule cut out by ``crop``, of any size. In a
+        stream that is smaller than the screen it is looked for as much smaller, and found less surely.
+        ``tolerance``: the most that the pixels may differ, root mean square of all values, 0 to 255. By default that
+        is above what the codec does to a picture from elsewhere; 0 asks for equal pixels.
+
+        Searching 720p takes a worker thread some 20 to 70 ms, and less afterwards: only what has changed is searched
+        again. Cancelling is safe, and ends that early.
+
+        Raises :class:`~neko_trio.errors.InvalidInput` for what is no picture, or larger than the region, ``OSError``
+        for a file that cannot be read, and what :meth:`wait_change` raises, see there for ``region``, too.
+        """
+        return await self._waits.match(image, region, tolerance)
+
+    def watch(self, region: Region | None = None, *, tolerance: float = NOISE) -> AbstractAsyncContextManager[Changes]:
+        """Iterate over changes, from how it looks when the block is entered.
+
+        ::
+
+            async with session.screen.watch((0, 0, 400, 30)) as changes:
+                async for change in changes: ...
+
+        Each is what differs, in the newest frame, from how it looked at the change before. Nothing is kept for a slow
+        reader: for it several changes are one, and what has gone by since is none. See :meth:`wait_change`.
+        """
+        return self._waits.watch(region, tolerance)
+
     # -- where and what
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the screen in px, as the server last said; ``session.state.screen`` has the rate, too."""
+        return self._calls.size.width, self._calls.size.height
+
+    async def set_size(self, width: SupportsIndex, height: SupportsIndex, rate: SupportsIndex) -> ScreenSize:
+        """Change the size of the screen, in px, and its rate in Hz, for everybody; return it when the server has told.
+
+        Admins only: :class:`~neko_trio.errors.NotAllowed` at once for others. Raises
+        :class:`~neko_trio.errors.InvalidInput` for a width that is no multiple of 8 (the server would take the next
+        smaller one), and for a size that X refuses, after which everybody's pictures have stood still for a moment all
+        the same. Pictures of the new size come some 100 ms later. Cancelled, the size may change all the same.
+        """
+        return await self._calls.set_size(width, height, rate)
+
+    async def sizes(self) -> tuple[ScreenSize, ...]:
+        """The sizes that X has ready: ``width``, ``height`` in px, ``rate`` in Hz. It may take others, too.
+
+        Admins only: :class:`~neko_trio.errors.NotAllowed` at once for others.
+        """
+        return await self._calls.sizes()
+
+    async def screenshot(self, *, quality: SupportsIndex = 90) -> bytes:
+        """A JPEG file of the screen as it is now, taken by the server, also in a session without video.
+
+        ``quality`` is 1 to 100. Admins only: :class:`~neko_trio.errors.NotAllowed` at once for others.
+        :class:`~neko_trio.errors.InvalidInput` for another quality.
+        """
+        return await self._calls.screenshot(quality)
+
+    async def cast(self) -> bytes:
+        """A JPEG file of the server's screencast, which is a tenth of a second old; for everybody who may watch.
+
+        Raises :class:`~neko_trio.errors.FeatureOff` at once when the server has it off, which is the default, and
+        :class:`~neko_trio.errors.NotAllowed` in private mode, unless the server has another picture to show then.
+        """
+        return await self._calls.cast()
 
     @property
     def cursor(self) -> Cursor | None:

@@ -17,6 +17,7 @@ from typing import TypeAlias, cast
 import av
 import numpy as np
 import trio
+from av.video.plane import VideoPlane
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
@@ -91,6 +92,17 @@ class _Laid:
         return x, y
 
 
+_PLANAR = frozenset({"yuv420p", "yuvj420p"})
+"""Pixel formats that are what :meth:`Frame.planes` gives."""
+
+
+def _plane(plane: VideoPlane) -> Pixels:
+    memory = np.frombuffer(cast(memoryview, plane), np.uint8)  # PyAV's types do not say that it is a buffer
+    rows = memory.reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    rows.flags.writeable = False
+    return rows
+
+
 def _to_rgb(picture: av.VideoFrame) -> Pixels:
     """The picture's pixels; they may be the picture's own memory if it is RGB already."""
     converted = VideoReformatter().reformat(picture, format="rgb24", threads=1)
@@ -140,6 +152,17 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(width, height) of this picture in px."""
         return self._steps[-1].size if self._steps else (self._picture.width, self._picture.height)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(width, height) in px of the picture as it came, whatever was cut out of it or made smaller since."""
+        return self._picture.width, self._picture.height
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """How many of its pixels are as wide, and as high, as one of the screen's: 1 unless it is smaller."""
+        (left, top), (right, bottom) = self._in_screen(0, 0), self._in_screen(*self.size)
+        return self.size[0] / (right - left), self.size[1] / (bottom - top)
 
     def age(self) -> float:
         """Seconds since its last packet arrived."""
@@ -202,13 +225,16 @@ class Frame:
         width, height = self.size
         if not (0 <= x < width and 0 <= y < height):
             raise InvalidInput(f"({x}, {y}) is not inside the frame, which is {width}x{height}.")
-        full = self._picture.width, self._picture.height
+        across, down = self._in_screen(x + 0.5, y + 0.5)  # its middle: scaling up again must not drift to the upper left
+        return int(across), int(down)
+
+    def _in_screen(self, x: float, y: float) -> tuple[float, float]:
+        full = self.picture_size
         sizes = [full, *(step.size for step in self._steps)]
-        x, y = x + 0.5, y + 0.5  # the pixel's middle: scaling up again must not drift to the upper left
         for step, before in zip(reversed(self._steps), reversed(sizes[:-1]), strict=True):
             x, y = step.origin(x, y, before)
         screen = self.screen_size
-        return int(x * screen[0] / full[0]), int(y * screen[1] / full[1])
+        return x * screen[0] / full[0], y * screen[1] / full[1]
 
     def at(self, x: float, y: float) -> tuple[int, int]:
         """Where on the desktop a part of this picture's width and height is, (0, 0) to (1, 1).
@@ -231,6 +257,19 @@ class Frame:
             picture = step.apply(picture)
         rgb = _to_rgb(picture)  # views memory of a picture that nobody else has, unless no conversion was needed
         return rgb.copy() if picture.format.name == "rgb24" else np.ascontiguousarray(rgb)
+
+    def planes(self) -> tuple[Pixels, Pixels, Pixels]:
+        """The picture as it came, as a video codec has it: brightness, and what blue and red are above it.
+
+        Three arrays, uint8, read-only: (height, width), and two of half of both, rounded up. For comparing pictures:
+        they are views of the decoder's memory, and nothing is computed (0.01 ms; 0.5 ms for a picture that is not 4:2:0
+        YUV). What was cut out, scaled or laid over it is left out of account. Synchronous, any thread.
+        """
+        picture = self._picture
+        if picture.format.name not in _PLANAR:
+            picture = VideoReformatter().reformat(picture, format="yuv420p", threads=1)
+        luma, blue, red = (_plane(plane) for plane in picture.planes)
+        return luma, blue, red
 
     async def jpeg(self, *, quality: int = 85) -> bytes:
         """A JPEG file of this picture, encoded in a worker thread. ``quality`` is 1 to 100.

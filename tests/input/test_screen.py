@@ -8,13 +8,16 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
+from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
+from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio._video_switch import VideoSwitch
 from neko_trio.desktop.cursor import CursorPort
 from neko_trio.desktop.screen import Screen
+from neko_trio.desktop.screen_calls import ScreenCalls
 from neko_trio.errors import InvalidInput, SessionClosed, SessionLost, VideoOff
 from neko_trio.media.frames import Frame, FrameContext, frame_from_rgb
 from neko_trio.protocol.events import ScreenSize
@@ -25,14 +28,13 @@ if TYPE_CHECKING:
 SESSION = object()
 
 
-def make_screen(slot: FrameSlot, state: StateCell[State] | None) -> Screen:
-    """A screen without input and without a peer; live, unless there is no state: then without video."""
-    switch = None
-    if state is not None:
-        inputs = InputPort(admit=lambda: None)
-        switch = VideoSwitch(slot, state, inputs, on_demand=False, linger=0.2, stream=None)
+def make_screen(slot: FrameSlot, state: StateCell[State], *, video: bool = True) -> Screen:
+    """A screen without input and without a peer; live, or without video."""
+    inputs = InputPort(admit=lambda: None)
+    switch = VideoSwitch(slot, state, inputs, on_demand=False, linger=0.2, stream=None) if video else None
     cursor = CursorPort(lambda: ScreenSize(width=1280, height=720, rate=30))
-    return Screen(slot, switch, streams=lambda: (), session=SESSION, cursor=cursor)
+    calls = ScreenCalls(state, RestPort(), inputs, EventBus())
+    return Screen(slot, switch, streams=lambda: (), session=SESSION, cursor=cursor, calls=calls)
 
 
 class Camera:
@@ -92,8 +94,8 @@ async def test_newer_than_a_frame_of_another_session(camera: Camera) -> None:
         await camera.screen.frame(newer_than=other)
 
 
-async def test_video_off() -> None:
-    screen = make_screen(FrameSlot(), None)
+async def test_video_off(make_desk: Callable[[], Desk]) -> None:
+    screen = make_screen(FrameSlot(), make_desk().state, video=False)
     with pytest.raises(VideoOff):
         await screen.frame()
     with pytest.raises(VideoOff):
