@@ -8,9 +8,9 @@ does not stop it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -39,6 +39,8 @@ from neko_trio.testing._fake_peer import FakePeer
 from neko_trio.testing._scripted import CANDIDATE, OFFER
 
 URL = parse_server_url("http://virtual.invalid")
+CHUNK = 16
+"""Bytes of a download's chunk."""
 
 
 class ServerPeer:
@@ -69,9 +71,8 @@ class ServerPeer:
 class ServerMedia:
     """``MediaServer`` of nothing: each peer offers at once."""
 
-    streams = ("main",)
-
-    def __init__(self) -> None:
+    def __init__(self, streams: Sequence[str]) -> None:
+        self.streams = streams
         self.peers: list[ServerPeer] = []
 
     async def new_peer(self, callbacks: PeerCallbacks, **_options: object) -> ServerPeer:
@@ -224,9 +225,9 @@ class MemoryRest:
         if limit is not None and len(answer.body) > limit:
             raise InvalidInput(f"The file is larger than limit={limit} bytes.", step=step)
         sink.begin(len(answer.body))
-        for byte in range(0, len(answer.body), 4):
+        for start in range(0, len(answer.body), CHUNK):
             await trio.lowlevel.checkpoint()
-            await sink.write(answer.body[byte : byte + 4])
+            await sink.write(answer.body[start : start + CHUNK])
 
 
 class VirtualRoom:
@@ -236,6 +237,13 @@ class VirtualRoom:
         self.simulator = simulator
         self._media = media
         self._nursery = nursery
+
+    @property
+    def client(self) -> FakePeer:
+        """The newest session's peer."""
+        peer = self._media.peers[-1].client
+        assert peer is not None
+        return peer
 
     async def handled(self, request: Request) -> Answer:
         """The server's answer to a call, which it finishes whatever becomes of its caller."""
@@ -254,7 +262,9 @@ class VirtualRoom:
         return answers[0]
 
     @asynccontextmanager
-    async def open_session(self, name: str, *, admin: bool = False, video: str = "live") -> AsyncIterator[Session]:
+    async def open_session(
+        self, name: str, *, admin: bool = False, video: str = "live", audio: bool = False
+    ) -> AsyncIterator[Session]:
         """A session with it, logged in under that name."""
         simulator = self.simulator
         password = simulator.admin_password if admin else simulator.password
@@ -276,7 +286,7 @@ class VirtualRoom:
             password="virtual",
             token=None,
             video=video,
-            audio=False,
+            audio=audio,
             stream=None,
             ice=None,
             reconnect=None,
@@ -312,14 +322,15 @@ class VirtualRoom:
 
 
 @asynccontextmanager
-async def open_virtual_room(**options: Any) -> AsyncIterator[VirtualRoom]:
+async def open_virtual_room(*, streams: tuple[str, ...] = ("main",), **options: Any) -> AsyncIterator[VirtualRoom]:
     """Open one; ``options`` are those of ``open_simulator``."""
-    media = ServerMedia()
+    media = ServerMedia(streams)
 
     @asynccontextmanager
     async def open_media(_options: object) -> AsyncGenerator[ServerMedia, None]:
         yield media
 
-    async with open_simulator(media=open_media, **options) as simulator, trio.open_nursery() as nursery:  # type: ignore[arg-type]
+    opened = open_simulator(media=cast(Any, open_media), streams=streams, **options)
+    async with opened as simulator, trio.open_nursery() as nursery:
         yield VirtualRoom(simulator, media, nursery)
         nursery.cancel_scope.cancel()

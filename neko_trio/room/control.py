@@ -165,7 +165,8 @@ class Control:
                             lease.uses.add(use)
                             self._inputs.certain = lease.patient
                             return use
-                    await self._free()
+                    if not steal:
+                        await self._free()
             except BaseException:
                 if self._waiting == 1:
                     await self._return_unwanted(waiting=1)  # noqa: ASYNC102 - shielded and bounded inside
@@ -232,7 +233,7 @@ class Control:
             raise NotAllowed("The server did not make this session host, and gave no reason.", step="control")
         if before.host is None and after.host is not None:
             self._asked, self._asked_of = True, after.host  # who was faster got the request
-        if after.host is not None and not wait:
+        if after.host is not None and not wait and not (steal and before.host is None):
             raise host_taken(after)
         return None
 

@@ -514,3 +514,16 @@ async def test_a_taking_after_the_release_is_no_loss(free: Desk, autojump_clock:
         await free.inputs.submit([Move(1, 1)])
     free.server.set_host(OTHER)
     assert free.server.handled == [REQUEST, Move(1, 1), RELEASE]
+
+
+async def test_a_steal_from_one_who_was_just_faster(
+    free: Desk, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """The room was free when it was asked for, and another's when the server was asked."""
+    free.server.profile(is_admin=True)
+    free.server.socket_delay = 1
+    nursery.start_soon(at, 0.5, lambda: free.server.set_host(OTHER))
+    async with free.control.control(steal=True):
+        assert free.state.value.is_host
+    assert free.takes == 1
+    assert free.server.handled == [REQUEST, RELEASE]
