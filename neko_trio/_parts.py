@@ -30,8 +30,10 @@ from neko_trio._wiring import Wiring
 from neko_trio.audio.microphone import Microphones
 from neko_trio.audio.sound import Audio
 from neko_trio.desktop.clicks import Clicks
+from neko_trio.desktop.clipboard import Clipboard
 from neko_trio.desktop.cursor import CursorPort
 from neko_trio.desktop.files import Files
+from neko_trio.desktop.key_map import KeyMap
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.links import Links
 from neko_trio.desktop.mouse import Mouse
@@ -89,6 +91,8 @@ class Parts:
         self.mouse: Mouse
         self.touch: Touch
         self.keyboard: Keyboard
+        self.key_map: KeyMap
+        self.clipboard: Clipboard
         self.files: Files
         self.links: Links
         self.control: Control
@@ -107,8 +111,12 @@ class Parts:
             if state is not self._state.value:
                 self._state.set(state)
                 self.control.on_state(state)
+                self.clipboard.on_state(state)
+                self.key_map.on_state(state)
             if isinstance(event, events.SendUnicast):
                 self.inputs.on_unicast(event)
+            elif isinstance(event, events.ClipboardUpdated):
+                self.clipboard.on_update(event)
         self.bus.publish(event.event, event)
 
     def _build(self, state: State) -> None:
@@ -120,7 +128,9 @@ class Parts:
         clicks = Clicks(self.inputs)
         self.mouse = Mouse(self.inputs, cell, self.cursor, clicks)
         self.touch = Touch(self.inputs, cell, clicks)
-        self.keyboard = Keyboard(self.inputs)
+        self.clipboard = Clipboard(self.inputs, self.rest, cell, admit=lambda: check_host(cell.value))
+        self.key_map = KeyMap(self.rest)
+        self.keyboard = Keyboard(self.inputs, self.key_map, self.clipboard, admit=lambda: check_host(cell.value))
         self.microphones = Microphones(self.sound_in, cell)
         self.files = Files(cell, self.inputs, self.rest, admit=lambda: check_may_act(cell.value))
         self.links = Links(cell, self.inputs, self.rest, admit=lambda: check_may_act(cell.value))
@@ -206,6 +216,7 @@ class Parts:
         if self._state is not None:
             self._state.fail(failure)
             self.inputs.fail(failure)
+            self.clipboard.fail(failure)
         if self.video is not None:
             self.video.fail(failure)
 

@@ -23,6 +23,7 @@ from neko_trio._wiring import Media, Wiring, real_wiring
 from neko_trio.audio.microphone import Microphone
 from neko_trio.audio.sound import Audio
 from neko_trio.desktop.files import Files
+from neko_trio.desktop.clipboard import Clipboard
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
@@ -57,6 +58,8 @@ class Session:
     """Fingers on the screen. Needs :meth:`control`, and a server with a touch driver."""
     keyboard: Keyboard
     """The keyboard. Needs :meth:`control`."""
+    clipboard: Clipboard
+    """The clipboard of the desktop. Needs :meth:`control` and the right ``can_access_clipboard``."""
     files: Files
     """The shared folder, and files for programs."""
 
@@ -73,9 +76,10 @@ class Session:
         self.mouse = parts.mouse
         self.touch = parts.touch
         self.keyboard = parts.keyboard
-        self.files = parts.files
+        self.clipboard = parts.clipboard
         self.room = parts.room
         self.chat = parts.chat
+        self.files = parts.files
 
     @property
     def state(self) -> State:
@@ -188,7 +192,8 @@ class Session:
 
         ``rate``: samples per second of what is written, a multiple of 50 from 8,000 to 192,000; other rates than 48,000
         are converted. ``buffer``: seconds that may wait, beyond which ``write`` waits. ``bitrate``: of the Opus stream,
-        bits per second. Whatever is still queued at the block's end, however it ends, is not sent.
+        bits per second. Whatever is still queued at the block's end, however it ends, is not sent; what has been sent
+        just before is given 0.3 s to sound, unless the block is cancelled or raises.
 
         Needs a session with a media connection (any but ``video="off"`` without sound) and the right
         ``can_share_media``; not the host role. A server has one microphone: it belongs to the client that spoke last.

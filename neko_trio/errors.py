@@ -14,6 +14,7 @@
     │   ├── AudioOff                     sound was asked of a session that was opened without
     │   ├── MicrophoneTaken              the one microphone is another block's, or another client's
     │   ├── EventTimeout                 (also a TimeoutError) what ``expect`` waited for did not come in time
+    │   ├── ClipboardEmpty               a picture was asked of a clipboard that has none
     │   ├── FilesRefused                 no program of the desktop took the files
     │   └── SessionClosed                used after its ``async with`` block
     ├── ServerError                      whoever runs the server
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioOff",
     "CallerError",
+    "ClipboardEmpty",
     "ConnectTimeout",
     "ConnectionRejected",
     "ControlLocked",
@@ -170,6 +172,10 @@ class MicrophoneTaken(CallerError):
 
 class EventTimeout(CallerError, TimeoutError):
     """The event that ``session.expect`` waits for at the end of its block did not come in time."""
+
+
+class ClipboardEmpty(CallerError):
+    """A picture was asked of a clipboard that has none."""
 
 
 class FilesRefused(CallerError):

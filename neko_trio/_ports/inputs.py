@@ -19,7 +19,7 @@ from neko_trio._ports.channels import (
 )
 from neko_trio._ports.held import Held, Release
 from neko_trio.errors import CallerError, InputInDoubt, InvalidInput, NekoError, SessionLost
-from neko_trio.protocol.data_channel import ClientMessage, Pong
+from neko_trio.protocol.data_channel import ClientMessage, KeyDown, KeyUp, Pong
 from neko_trio.protocol.events import SendUnicast
 from neko_trio.protocol.requests import ClientRequest
 
@@ -58,6 +58,7 @@ class InputPort:
         self._losses = 0  # of the host role
         self._leftover: dict[Release, None] = {}  # what a loss may have left pressed at the server
         self._press_again = False  # what is held, of keys, the server has let go of since
+        self._pressed_at: dict[Release, float] = {}  # when each key and button last went down, trio's clock
         self._regain: Callable[[], Awaitable[None]] | None = None
         self._doubt: Callable[[], NekoError] | None = None
         self._failure: Callable[[], NekoError] | None = None
@@ -224,6 +225,39 @@ class InputPort:
             except (CallerError, SessionLost):
                 self._held = Held()
 
+    def pressed_at(self, releases: Sequence[Release]) -> float | None:
+        """When the first of these went down that is still held, by trio's clock; ``None`` when none is."""
+        held = self._held.releases
+        return min((self._pressed_at[key] for key in releases if key in held and key in self._pressed_at), default=None)
+
+    async def press_again(self, releases: Sequence[Release], *, before: float) -> None:
+        """Let go of the keys among these that went down by ``before`` and are still held, and press them at once again.
+
+        For the server this is a new press, of which it will let go by itself later. A checkpoint. Cancelled, all of it
+        is sent or nothing. Without the host role, or without a connection, nothing is sent.
+        """
+        async with self._turn:
+            if self._regain is not None or self._press_again:
+                return  # the first plan with the role presses them
+            held = self._held.releases
+            due = [key for key in releases if key in held and self._pressed_at.get(key, before + 1) <= before]
+            plan = [each for key in due if isinstance(key, KeyUp) for each in (key, KeyDown(key.keysym))]
+            if not plan:
+                return
+            doubt = self._doubt
+            try:
+                self._admit()
+                try:
+                    channel = await self._enter()
+                except InputInDoubt:
+                    self._doubt = doubt or _connection_gone  # for the next plan or flush to tell
+                    channel = self._choose()
+                self._admit()
+                await self._send(channel, plan, self._held)
+            except NekoError as error:  # the next plan tells it
+                if not isinstance(error, CallerError | SessionLost):
+                    self._doubt = doubt or _connection_gone
+
     async def release_held(self) -> None:
         """Let go of everything this session holds. See :meth:`release`."""
         while self._held:
@@ -356,6 +390,12 @@ class InputPort:
     async def _send(self, channel: Channel, messages: Sequence[ClientMessage], after: Held) -> None:
         self._held = self._held.joined(after)  # until it is certain that it was sent, what may be held is held
         self._last, losses = channel, self._losses
+        now = trio.current_time()
+        for message in messages:
+            if isinstance(message, KeyDown):
+                self._pressed_at[KeyUp(message.keysym)] = now
+            elif isinstance(message, KeyUp):
+                self._pressed_at.pop(message, None)
         try:
             await channel.send(messages)
         except NekoError:

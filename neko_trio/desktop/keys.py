@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from neko_trio.errors import InvalidInput
 from neko_trio.protocol import Malformed
@@ -13,10 +15,22 @@ from neko_trio.protocol.keysyms import char_needs_shift, char_of_keysym, keysym_
 SHIFT = 0xFFE1
 """Keysym of the left Shift key."""
 
+_NOT_TYPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+CAPS_LOCK = 0xFFE5
+
 _SHIFTS = frozenset({SHIFT, 0xFFE2})
 _WITH_SHIFT = str.maketrans(
     "abcdefghijklmnopqrstuvwxyz`1234567890-=[]\\;',./", 'ABCDEFGHIJKLMNOPQRSTUVWXYZ~!@#$%^&*()_+{}|:"<>?'
 )
+
+
+class Key(NamedTuple):
+    """What types one character."""
+
+    keysym: int
+    shift: bool
+    """Whether Shift is held meanwhile."""
 
 
 def keys_of(combination: str) -> tuple[int, ...]:
@@ -55,11 +69,6 @@ def needs_shift(character: str) -> bool:
     return char_needs_shift(character) or (not character.isascii() and character.isupper())
 
 
-def spare_keys(text: str) -> frozenset[str]:
-    """The characters of ``text`` for which a server with a US layout needs a spare keycode; both cases share one."""
-    return frozenset(char.lower() for char in text if not char.isascii())
-
-
 def modifiers_of(keys: str | Iterable[str]) -> tuple[int, ...]:
     """The keysyms of keys to hold during a click: ``"ctrl+shift"`` or ``["ctrl", "shift"]``; nothing for nothing."""
     combinations = [keys] if isinstance(keys, str) else list(keys)
@@ -76,22 +85,30 @@ def held_around(keysyms: Sequence[int], messages: Sequence[ClientMessage]) -> li
     return [*downs, *messages, *ups]
 
 
-def text_keys(text: str) -> list[tuple[int, bool]]:
-    """The (keysym, needs Shift) of each key that types ``text``; a line break, however spelled, is one Return.
+def checked_text(text: str) -> str:
+    """A text to type, each line break, however spelled, as one line feed.
 
-    Raises :class:`~neko_trio.errors.InvalidInput` for a character that no key types.
+    Raises :class:`~neko_trio.errors.InvalidInput` for what is no text, and for control characters.
     """
     if not isinstance(text, str):
         raise InvalidInput(f"Text to type is a str, not {type(text).__name__}.")
-    return [(_keysym_of_character(char), needs_shift(char)) for char in re.sub(r"\r\n?", "\n", text)]
+    text = re.sub(r"\r\n?", "\n", text)
+    wrong = _NOT_TYPED.search(text)
+    if wrong is not None:
+        raise InvalidInput(
+            f"The text cannot be typed: U+{ord(wrong[0]):04X}, its character {wrong.start()}, is none that is written.",
+            hint="Of the control characters a text may have line breaks and tabs; press() presses other keys.",
+        )
+    return text
 
 
-def text_plans(keys: Sequence[tuple[int, bool]], size: int) -> Iterator[list[ClientMessage]]:
+def text_plans(keys: Iterable[Key], size: int) -> Iterator[list[ClientMessage]]:
     """Plans of at most ``size`` characters. Shift is held only where it is needed, and never over a plan's end."""
-    for start in range(0, len(keys), size):
+    rest = iter(keys)
+    while chunk := list(islice(rest, size)):
         plan: list[ClientMessage] = []
         shifted = False
-        for keysym, with_shift in keys[start : start + size]:
+        for keysym, with_shift in chunk:
             if with_shift is not shifted:
                 plan.append(KeyDown(SHIFT) if with_shift else KeyUp(SHIFT))
                 shifted = with_shift
@@ -125,10 +142,3 @@ def _keysym_of_name(name: str, combination: str) -> int:
             f"{name!r} in {combination!r} cannot be pressed: {error.reason}.",
             hint="Use X.Org's names (Return, Page_Up, F5) or common ones (enter, pageup, ctrl).",
         ) from None
-
-
-def _keysym_of_character(char: str) -> int:
-    try:
-        return keysym_of_char(char)
-    except Malformed as error:
-        raise InvalidInput(f"The text cannot be typed: {error.reason}.", hint="Take that character out.") from None

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from neko_trio._ports.inputs import InputPort
+from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio.desktop.clicks import Clicks
+from neko_trio.desktop.clipboard import Clipboard
 from neko_trio.desktop.cursor import CursorPort
+from neko_trio.desktop.key_map import KeyMap
+from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.touch import Touch
 from neko_trio.errors import InputInDoubt, SessionLost
 from neko_trio.protocol import data_channel, requests
 from neko_trio.protocol.data_channel import ClientMessage, Ping, Pong
-from neko_trio.protocol.events import Profile, ScreenSize, SendUnicast, SessionInfo, SessionState, Settings
+from neko_trio.protocol.events import (
+    ClipboardUpdated,
+    Profile,
+    ScreenSize,
+    SendUnicast,
+    SessionInfo,
+    SessionState,
+    Settings,
+)
 from neko_trio.room.control import Control
 from neko_trio.room.rights import check_host
+from neko_trio.testing import RestRefusal, ScriptedRest
 
 ME = "me-12345"
 OTHER = "other-67890"
@@ -39,6 +53,7 @@ class Server:
         self.state = state
         self.inputs: InputPort
         self.control: Control
+        self.observers: list[Callable[[State], None]] = []
         self.handled: list[ClientMessage | requests.ClientRequest] = []
         self.channels: list[str] = []  # "data" or "socket" for each of ``handled``
         self.data_delay = 0.0
@@ -55,6 +70,8 @@ class Server:
         value = self.state.value
         self.state.set(replace(value, revision=value.revision + 1, **changes))  # type: ignore[arg-type]
         self.control.on_state(self.state.value)
+        for observer in self.observers:
+            observer(self.state.value)
 
     def set_host(self, host: str | None) -> None:
         self.set_state(host=host)
@@ -140,6 +157,57 @@ class Socket:
         self.server.receive("socket", texts)
 
 
+class XServer:
+    """The REST front of the desktop: its clipboard and its keyboard."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.text: str | None = None
+        """What the clipboard holds; ``None``: nothing owns it."""
+        self.html: str | None = None
+        """Its HTML, where it is not the text itself, which is what xclip answers."""
+        self.image = b""
+        self.layout = {"layout": "us", "variant": ""}
+        self.layouts_set = 0
+        self.caps_lock = False
+        on = desk.front.on
+        on["GET", "/api/room/clipboard"] = self._read
+        on["POST", "/api/room/clipboard"] = self._write
+        on["GET", "/api/room/clipboard/image.png"] = self._image
+        on["GET", "/api/room/keyboard/map"] = lambda _: self.layout
+        on["POST", "/api/room/keyboard/map"] = self._set_layout
+        on["GET", "/api/room/keyboard/modifiers"] = lambda _: {"capslock": self.caps_lock, "shift": False}
+        on["POST", "/api/room/keyboard/modifiers"] = self._set_modifiers
+
+    def put(self, text: str, *, html: str | None = None) -> None:
+        """A program, or the server, puts something into the clipboard: the host is told."""
+        self.text, self.html = text, html
+        self.desk.clipboard.on_update(ClipboardUpdated(text=text))
+
+    def _read(self, _body: object) -> object:
+        if self.text is None:
+            raise RestRefusal(500, "Internal Server Error")
+        html = self.text if self.html is None else self.html
+        return {name: value for name, value in (("text", self.text), ("html", html)) if value}
+
+    def _write(self, body: Any) -> None:
+        self.put(body.get("html") or body["text"])
+
+    def _image(self, _body: object) -> object:
+        if self.text is None and not self.image:
+            raise RestRefusal(500, "Internal Server Error")
+        return self.image or (self.text or "").encode()
+
+    def _set_layout(self, body: Any) -> None:
+        if body["layout"] == "nowhere":
+            raise RestRefusal(500, "Internal Server Error")
+        self.layout = body
+        self.layouts_set += 1
+
+    def _set_modifiers(self, body: Any) -> None:
+        self.caps_lock = body.get("capslock", self.caps_lock)
+
+
 class Desk:
     """A server, its wires, and the client's side of them, plugged in; this session is host."""
 
@@ -173,12 +241,27 @@ class Desk:
         self.clicks = Clicks(self.inputs)
         self.mouse = Mouse(self.inputs, self.state, self.cursor, self.clicks)
         self.touch = Touch(self.inputs, self.state, self.clicks)
+        self.front = ScriptedRest()
+        self.rest = RestPort()
+        self.rest.plug(self.front)
+        admit = self._admit
+        self.clipboard = Clipboard(self.inputs, self.rest, self.state, admit=admit)
+        self.key_map = KeyMap(self.rest)
+        self.keyboard = Keyboard(self.inputs, self.key_map, self.clipboard, admit=admit)
+        self.x = XServer(self)
         self.takes = 0
         self.control = Control(self.state, self.inputs, take=self._take)
-        self.server.inputs, self.server.control = self.inputs, self.control
+        self.server.inputs, self.server.control, self.server.observers = (
+            self.inputs,
+            self.control,
+            [self.clipboard.on_state, self.key_map.on_state],
+        )
         self.data = Data(self.server)
         self.socket = Socket(self.server)
         self.plug()
+
+    def _admit(self) -> None:
+        check_host(self.state.value)
 
     async def _take(self) -> None:
         self.takes += 1

@@ -8,7 +8,6 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.protocol import requests
 from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, KeyDown, KeyUp, TouchBegin, TouchEnd
 
@@ -36,7 +35,7 @@ class CancelAt(trio.abc.Instrument):
 
 
 async def use(desk: Desk, wait: bool) -> None:
-    keyboard, mouse = Keyboard(desk.inputs), desk.mouse
+    keyboard, mouse = desk.keyboard, desk.mouse
     async with desk.control.control(wait=wait):
         await mouse.click(10, 10, keys="ctrl")
         async with keyboard.hold("shift"):

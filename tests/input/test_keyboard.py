@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
 
-from neko_trio.desktop.keyboard import CHUNK, Keyboard
+from neko_trio.desktop.clipboard_loan import PASTE_TIME
+from neko_trio.desktop.key_map import Layout
+from neko_trio.desktop.keyboard import CHUNK, MAP_TIME, Keyboard
 from neko_trio.desktop.keys import SHIFT
-from neko_trio.errors import HostTaken, InvalidInput
+from neko_trio.errors import HostTaken, InvalidInput, NotAllowed
 from neko_trio.protocol.data_channel import KeyDown, KeyUp
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ CTRL = 0xFFE3
 
 @pytest.fixture
 def keyboard(desk: Desk) -> Keyboard:
-    return Keyboard(desk.inputs)
+    return desk.keyboard
 
 
 def typed(desk: Desk) -> str:
@@ -95,15 +96,225 @@ async def test_what_cannot_be_typed_is_told_before_anything_is_sent(
 
 
 async def test_spare_keycodes_run_out(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
-    await keyboard.type("αβγδεζηθικ")
-    await keyboard.type("ΑΒΓΔ λμνξοπρστ")  # upper case shares the keys
+    await keyboard.type("αβγδεζηθικ", paste=False)
+    await keyboard.type("ΑΒΓΔ λμνξο", paste=False)
     sent = len(desk.server.hops)
-    with pytest.raises(InvalidInput, match="20 in this session"):
-        await keyboard.type("abcυ")
+    with pytest.raises(InvalidInput, match="19 spare keycodes"):
+        await keyboard.type("abcυ", paste=False)
+    with pytest.raises(InvalidInput, match="19 spare keycodes"):
+        await keyboard.press("ctrl+υ")
     assert len(desk.server.hops) == sent
-    await keyboard.type("abc αβγ")
+    await keyboard.type("abc αβγ", paste=False)
     keyboard.spare_keycodes = None
-    await keyboard.type("υφχψω")
+    await keyboard.type("υφχψω", paste=False)
+
+
+async def test_what_others_may_have_used_is_freed_before_the_first(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    desk.x.layout = {"layout": "de", "variant": "nodeadkeys"}
+    await keyboard.press("a")
+    assert desk.x.layouts_set == 0
+    await keyboard.type("a1é")
+    assert desk.x.layouts_set == 1
+    assert desk.x.layout == {"layout": "de", "variant": "nodeadkeys"}
+    await keyboard.type("éè")
+    assert desk.x.layouts_set == 1
+    desk.server.set_host("other-67890")
+    desk.server.set_host("me-12345")
+    await keyboard.type("é")
+    assert desk.x.layouts_set == 2
+
+
+async def test_a_layout_has_characters_of_its_own(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
+    desk.x.layout = {"layout": "de", "variant": ""}
+    text = "Grüße: 1/2 (x+y) * 'ja'"
+    await keyboard.type(text, paste=False)
+    await desk.inputs.flush()
+    assert typed(desk) == text
+    assert desk.x.layouts_set == 0
+    shifts = [message.keysym for message in desk.server.handled if isinstance(message, KeyDown)]
+    assert shifts[shifts.index(ord("/")) - 1] == SHIFT
+    assert shifts[shifts.index(ord("+")) - 1] != SHIFT
+
+
+async def test_on_a_layout_that_is_not_known_everything_may_need_a_spare_keycode(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    desk.x.layout = {"layout": "us", "variant": "dvorak"}
+    with pytest.raises(InvalidInput):
+        await keyboard.type("the quick brown fox jumps", paste=False)
+    await keyboard.type("the quick fox", paste=False)
+
+
+async def test_a_server_that_does_not_say_its_layout(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
+    del desk.front.on["GET", "/api/room/keyboard/map"]
+    await keyboard.type("Grüße!")
+    await desk.inputs.flush()
+    assert typed(desk) == "Grüße!"
+
+
+async def test_under_caps_lock_shift_is_held_for_small_letters(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    await keyboard.set_modifiers(capslock=True)
+    assert (await keyboard.modifiers())["capslock"] is True
+    await keyboard.type("aB1")
+    await desk.inputs.flush()
+    a, b, one = (ord(char) for char in "aB1")
+    assert desk.server.handled == [
+        *(KeyDown(SHIFT), KeyDown(a), KeyUp(a), KeyUp(SHIFT)),
+        *(KeyDown(b), KeyUp(b), KeyDown(one), KeyUp(one)),
+    ]
+    desk.x.caps_lock = False
+    await keyboard.press("capslock")
+    await desk.inputs.flush()
+    desk.server.handled.clear()
+    await keyboard.type("a")
+    await desk.inputs.flush()
+    assert desk.server.handled == [KeyDown(a), KeyUp(a)]
+
+
+async def test_too_much_for_the_spare_keycodes_is_pasted_and_the_clipboard_put_back(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    desk.x.put("what was there")
+    desk.server.handled.clear()
+    greek = "αβγδεζηθικλμνξοπρστυφχψω"
+    pasted: list[str | None] = []
+    asked = desk.inputs.submit
+
+    async def submit(plan: list[object], **options: object) -> None:
+        if plan[0] == KeyDown(CTRL):
+            pasted.append(desk.x.text)
+        await asked(plan, **options)  # type: ignore[arg-type]
+
+    desk.inputs.submit = submit  # type: ignore[method-assign, assignment]
+    before = trio.current_time()
+    await keyboard.type(f"one\t{greek}\ntwo é")
+    assert pasted == [greek, "two é"]
+    assert trio.current_time() == pytest.approx(before + 2 * PASTE_TIME, abs=0.05)
+    assert desk.x.text == "what was there"
+    assert desk.x.layouts_set == 0
+    assert typed(desk).replace(f"{chr(CTRL)}v", "<paste>") == "one\t<paste>\n<paste>"
+    writes = [body for method, path, body in desk.front.calls if method == "POST"]
+    assert writes == [{"text": greek}, {"text": "two é"}, {"text": "what was there"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "html", "again"),
+    [
+        ("plain", None, {"text": "plain"}),
+        ("", "<b>rich</b>", {"html": "<b>rich</b>"}),
+        ("both", "<b>both</b>", {"text": "both"}),
+        (None, None, {"text": ""}),
+    ],
+)
+async def test_what_is_put_back(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock, text: str | None, html: str | None, again: object
+) -> None:
+    desk.x.text, desk.x.html = text, html
+    await keyboard.type("a\nb", paste=True)
+    assert [body for method, path, body in desk.front.calls if method == "POST"] == [{"text": "a\nb"}, again]
+
+
+async def test_what_a_program_copies_meanwhile_stays(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
+    desk.x.put("before")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: keyboard.type("pasted", paste=True))
+        await trio.sleep(PASTE_TIME / 2)
+        desk.x.put("copied")
+    assert desk.x.text == "copied"
+
+
+async def test_pasting_is_refused_before_anything_is_sent(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    async with keyboard.hold("shift"):
+        with pytest.raises(InvalidInput, match="held"):
+            await keyboard.type("x", paste=True)
+    desk.server.profile(can_access_clipboard=False)
+    await desk.inputs.flush()
+    handled = len(desk.server.handled)
+    with pytest.raises(NotAllowed, match="clipboard"):
+        await keyboard.type("x", paste=True)
+    with pytest.raises(NotAllowed, match="clipboard"):
+        await keyboard.type("abc αβγδεζηθικλμνξοπρστυφχψω")
+    with pytest.raises(InvalidInput):
+        await keyboard.type("x", paste=1)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        keyboard.paste_chord = "nosuchkey"
+    assert len(desk.server.handled) == handled
+
+
+async def test_the_chord_that_pastes(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
+    keyboard.paste_chord = "shift+Insert"
+    await keyboard.type("x", paste=True)
+    insert = 0xFF63
+    assert desk.server.handled == [KeyDown(SHIFT), KeyDown(insert), KeyUp(insert), KeyUp(SHIFT)]
+
+
+async def test_a_cancelled_paste_puts_the_clipboard_back(make_desk: type[Desk], autojump_clock: MockClock) -> None:
+    length = 0.0
+    for tenth in range(1000):
+        desk = make_desk()
+        desk.server.data_delay = desk.server.socket_delay = 0.01
+        desk.x.text = "before"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.server.serve, "data")
+            nursery.start_soon(desk.server.serve, "socket")
+            began = trio.current_time()
+            with trio.move_on_after(tenth / 500) as scope:
+                await desk.keyboard.type("a\nb αβγδεζηθικλμνξοπρστυφχψω")
+            length = trio.current_time() - began
+            await desk.inputs.flush()
+            nursery.cancel_scope.cancel()
+        assert desk.x.text == "before"
+        assert desk.inputs.held == ()
+        assert length < PASTE_TIME + 2
+        if not scope.cancelled_caught:
+            assert tenth > 20
+            return
+    raise AssertionError("it never ended")
+
+
+async def test_a_clipboard_that_cannot_be_put_back_is_told(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.x.put("secret before")
+
+    async def take_the_role() -> None:
+        await trio.sleep(PASTE_TIME / 2)
+        desk.server.set_host("other-67890")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_the_role)
+        await keyboard.type("secret pasted", paste=True)
+    assert "not put back" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_set_layout(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
+    assert await keyboard.layout() == Layout("us", "")
+    await keyboard.type("z")
+    began = trio.current_time()
+    await keyboard.set_layout("de", variant="nodeadkeys")
+    assert trio.current_time() == pytest.approx(began + 2 * MAP_TIME, abs=0.05)
+    assert await keyboard.layout() == Layout("de", "nodeadkeys")
+    with pytest.raises(InvalidInput, match="nowhere"):
+        await keyboard.set_layout("nowhere")
+    for wrong in ("", "d e", "a\n", None):
+        with pytest.raises(InvalidInput):
+            await keyboard.set_layout(wrong)  # type: ignore[arg-type]
+    desk.server.set_host("other-67890")
+    with pytest.raises(HostTaken):
+        await keyboard.set_layout("us")
+    with pytest.raises(HostTaken):
+        await keyboard.set_modifiers(shift=True)
+    desk.server.set_host("me-12345")
+    for nothing in ({}, {"shift": 1}, {"hyper": True}):
+        with pytest.raises(InvalidInput):
+            await keyboard.set_modifiers(**nothing)
 
 
 async def test_press(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
@@ -162,13 +373,35 @@ async def test_a_hold_whose_host_role_went(desk: Desk, keyboard: Keyboard, autoj
     assert desk.server.hops == [1]
 
 
-async def test_a_hold_longer_than_the_servers_patience_is_logged(
-    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+async def test_a_long_hold_is_pressed_again_before_the_server_lets_go(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
 ) -> None:
-    with caplog.at_level(logging.WARNING, "neko_trio.keyboard"):
+    async with keyboard.hold("ctrl"):
+        await trio.sleep(5)
+        async with keyboard.hold("ctrl+a"):
+            await trio.sleep(20)
+        await trio.sleep(5)
+    await desk.inputs.flush()
+    handled = desk.server.handled
+    assert handled[0] == KeyDown(CTRL)
+    assert handled[-1] == KeyUp(CTRL)
+    for keysym in (CTRL, 97):
+        mine = [message for message in handled if isinstance(message, KeyDown | KeyUp) and message.keysym == keysym]
+        assert [type(message) for message in mine] == [KeyDown, KeyUp] * (len(mine) // 2)
+        assert len(mine) == (8 if keysym == CTRL else 6)
+    assert desk.inputs.held == ()
+
+
+async def test_a_hold_over_a_role_that_went_ends_quietly(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    async with keyboard.hold("ctrl"):
+        desk.server.set_host("other-67890")
+        await trio.sleep(30)
+    assert desk.server.hops == [1]
+
+
+async def test_what_a_hold_raises_leaves_bare(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
+    with pytest.raises(KeyError):
         async with keyboard.hold("ctrl"):
-            await trio.sleep(9)
-        assert caplog.records == []
-        async with keyboard.hold("ctrl"):
-            await trio.sleep(11)
-    assert "more than 10 s" in caplog.text
+            raise KeyError

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neko_trio.desktop.keys import SHIFT, keys_of, modifiers_of, spare_keys, text_keys, text_plans
+from neko_trio.desktop.key_map import Layout, only_pasted, spare_key
+from neko_trio.desktop.keys import SHIFT, Key, checked_text, keys_of, modifiers_of, text_plans
 from neko_trio.errors import InvalidInput
 from neko_trio.protocol.data_channel import KeyDown, KeyUp
+from neko_trio.protocol.layout_table import LAYOUTS
 
 CTRL = 0xFFE3
 
@@ -59,18 +61,24 @@ def test_modifiers_of() -> None:
         modifiers_of([1])  # type: ignore[list-item]
 
 
-def test_a_line_break_is_one_return_however_it_is_spelled() -> None:
-    assert [keysym for keysym, _ in text_keys("a\r\nb\nc\rd\t")] == [97, 0xFF0D, 98, 0xFF0D, 99, 0xFF0D, 100, 0xFF09]
+def test_a_line_break_is_one_however_it_is_spelled() -> None:
+    assert checked_text("a\r\nb\nc\rd\t") == "a\nb\nc\nd\t"
 
 
-@pytest.mark.parametrize("wrong", ["a\x00", "\x9f", "\udc00", b"bytes", 5])
+@pytest.mark.parametrize("wrong", ["a\x00", "\x1b", "\b", "\x7f", "\x9f", "\udc00", b"bytes", 5])
 def test_what_cannot_be_typed(wrong: str) -> None:
-    with pytest.raises(InvalidInput):
-        text_keys(wrong)
+    with pytest.raises(InvalidInput) as caught:
+        checked_text(wrong)
+    if isinstance(wrong, str):
+        assert "line breaks and tabs" in str(caught.value)
+
+
+def us(char: str) -> Key:
+    return Layout("us").key(char) or spare_key(char)
 
 
 def test_shift_is_held_over_a_run_and_let_go_at_the_end_of_a_plan() -> None:
-    plans = list(text_plans(text_keys("aBCd!"), 3))
+    plans = list(text_plans(map(us, "aBCd!"), 3))
     a, b, c, d, exclam = (ord(char) for char in "aBCd!")
     assert plans == [
         [KeyDown(a), KeyUp(a), KeyDown(SHIFT), KeyDown(b), KeyUp(b), KeyDown(c), KeyUp(c), KeyUp(SHIFT)],
@@ -78,14 +86,10 @@ def test_shift_is_held_over_a_run_and_let_go_at_the_end_of_a_plan() -> None:
     ]
 
 
-def test_both_cases_share_a_spare_key() -> None:
-    assert spare_keys("Grüße, ÜBER 👋") == {"ü", "ß", "👋"}
-
-
-@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))), st.integers(1, 50))
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Lt"))), st.integers(1, 50))
 def test_every_plan_types_its_characters_and_leaves_nothing_down(text: str, size: int) -> None:
     typed: list[int] = []
-    for plan in text_plans(text_keys(text), size):
+    for plan in text_plans(map(us, text), size):
         down: set[int] = set()
         for message in plan:
             if isinstance(message, KeyDown):
@@ -101,3 +105,34 @@ def test_every_plan_types_its_characters_and_leaves_nothing_down(text: str, size
                 down.remove(message.keysym)
         assert not down
     assert typed == [ord(char) for char in text]
+
+
+@pytest.mark.parametrize(
+    ("layout", "char", "key"),
+    [
+        ("us", "a", Key(ord("a"), False)),
+        ("us", "?", Key(ord("?"), True)),
+        ("us", "é", None),
+        ("de", "ü", Key(0xFC, False)),
+        ("de", "/", Key(ord("/"), True)),
+        ("fr", "1", Key(ord("1"), True)),
+        ("ru", "я", Key(0x6D1, False)),  # Cyrillic_ya: the keysym of the key, not the one of the Unicode rule
+        ("ru", "Я", Key(0x6F1, True)),
+        ("ru", "a", None),
+        ("gb", "£", Key(0xA3, True)),
+        ("nowhere", "a", None),
+    ],
+)
+def test_what_a_layout_gives(layout: str, char: str, key: Key | None) -> None:
+    assert Layout(layout).key(char) == key
+    assert Layout(layout, "variant").key(char) is None
+
+
+def test_no_layout_says_two_things_of_a_character() -> None:
+    for plain, shifted in LAYOUTS.values():
+        assert len(plain) + len(shifted) == len({*plain, *shifted})
+
+
+def test_a_character_with_three_cases_has_no_key() -> None:
+    assert only_pasted("ǅ")
+    assert not any(map(only_pasted, "Ǆǆaé👋"))

@@ -1,0 +1,372 @@
+"""The desktop's clipboard: text, HTML, images, and what happens to it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from neko_trio._ports.bus import EventBus, Subscription
+from neko_trio._ports.inputs import InputPort
+from neko_trio._ports.rest import Refusals, RestPort
+from neko_trio._ports.state import StateCell
+from neko_trio.desktop.keys import held_around, keys_of
+from neko_trio.errors import ClipboardEmpty, InvalidInput, NekoError, NotAllowed, ProtocolViolation
+from neko_trio.protocol import requests
+from neko_trio.protocol.client_request import ClientRequest
+from neko_trio.protocol.events import ClipboardUpdated
+
+if TYPE_CHECKING:
+    from neko_trio._state import State
+
+STEP = "clipboard"
+
+LONGEST = 4 * 2**20
+"""Bytes of UTF-8 that are written: the server tells them back in one WebSocket message, escaped."""
+
+LIMIT = 16 * 2**20
+"""Bytes of the server's answer that are read unless the caller says otherwise."""
+
+PASTE_CHORD = "ctrl+v"
+
+_PATH = "/api/room/clipboard"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_REMEMBERED = 64
+"""Own writes whose ``clipboard/updated`` may still come."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipboardUpdate:
+    """The clipboard has new content."""
+
+    text: str
+    """Its text. What owns it may answer with other bytes, such as HTML or a picture: those are shown as text."""
+    own: bool
+    """Whether this session wrote it, and not a program of the desktop."""
+
+    def __repr__(self) -> str:
+        return f"ClipboardUpdate({len(self.text)} characters, own={self.own})"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What ``GET /api/room/clipboard`` says."""
+
+    text: str = ""
+    html: str = ""
+
+    def __repr__(self) -> str:
+        return f"Content({len(self.text)} characters of text, {len(self.html)} of HTML)"
+
+
+class _RoleGone:
+    """This session was host, and is no more: it is told of nothing now."""
+
+
+class ClipboardUpdates:
+    """An async iterator of :class:`ClipboardUpdate`. Where a reader is slower than its buffer the oldest go."""
+
+    def __init__(self, subscription: Subscription[ClipboardUpdate | _RoleGone]) -> None:
+        self._subscription = subscription
+
+    @property
+    def dropped(self) -> int:
+        """How many updates were dropped so far."""
+        return self._subscription.dropped_total
+
+    def __aiter__(self) -> ClipboardUpdates:
+        return self
+
+    async def __anext__(self) -> ClipboardUpdate:
+        """The next update. A checkpoint; cancelling loses nothing."""
+        while True:
+            update = await self._subscription.__anext__()
+            if isinstance(update, ClipboardUpdate):
+                return update
+
+
+class Clipboard:
+    """The clipboard of the desktop (X11's CLIPBOARD, not PRIMARY). Needs the host role: see ``session.control()``.
+
+    Reading and writing, and to be told of updates, need the right ``can_access_clipboard``, too. Every call comes after
+    all input before it, and returns when the server has done it. Calls raise :class:`~neko_trio.errors.NotAllowed`,
+    :class:`~neko_trio.errors.HostTaken` or :class:`~neko_trio.errors.ControlLocked` before anything is sent, and
+    what ``session.flush()`` raises. Cancelled, a call has been done or not, never in part. No text of a clipboard
+    stands in an error or a log.
+
+    The server holds one form at a time: what :meth:`write` wrote has no HTML of its own, and a program that asks for
+    text after :meth:`write_html` gets the HTML's source (``internal/desktop/clipboard.go``). Pictures can be read, not
+    written: the server has no call for it.
+    """
+
+    def __init__(
+        self, inputs: InputPort, rest: RestPort, state: StateCell[State], *, admit: Callable[[], None]
+    ) -> None:
+        """``admit`` raises the typed error of a session that is not host."""
+        self._inputs, self._rest, self._state, self._admit = inputs, rest, state, admit
+        self._written: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._news: EventBus[ClipboardUpdate | _RoleGone] = EventBus()
+        self._hosting = False
+        self.foreign_total = 0
+        """Updates so far that were not this session's."""
+        self.paste_chord = PASTE_CHORD
+        """The keys that make a program paste: ``"ctrl+shift+v"`` in most terminals. XTerm's ``"shift+Insert"`` pastes
+        another selection (PRIMARY), unless it runs with its resource ``selectToClipboard: true``."""
+
+    # -- reading and writing
+
+    async def write(self, text: str) -> None:
+        """Put a text into the clipboard: any Unicode, at most 4 MiB of UTF-8."""
+        await self._write(Content(text=_checked(text)))
+
+    async def write_html(self, html: str) -> None:
+        """Put HTML into the clipboard: see the class for what a program gets that wants text."""
+        if not html:
+            raise InvalidInput("There is no empty HTML in a clipboard.", hint='write("") empties it.', step=STEP)
+        await self._write(Content(html=_checked(html)))
+
+    async def read(self, *, limit: int = LIMIT) -> str:
+        """The clipboard's text; ``""`` when there is none, be it that nothing owns the clipboard.
+
+        What is copied with another form alone may come as text, see :class:`ClipboardUpdate`. Raises
+        :class:`~neko_trio.errors.InvalidInput` for an answer of more than ``limit`` bytes.
+        """
+        content = await self.content(limit=limit)
+        return content.text if content is not None else ""
+
+    async def read_html(self, *, limit: int = LIMIT) -> str:
+        """The clipboard's HTML, ``""`` when there is none. A program that was asked for HTML may answer with text."""
+        content = await self.content(limit=limit)
+        return content.html if content is not None else ""
+
+    async def read_image(self, *, limit: int = LIMIT) -> bytes:
+        """The clipboard's picture, a PNG.
+
+        Raises :class:`~neko_trio.errors.ClipboardEmpty` when there is none: the server also sends a text under that
+        name (its ``internal/api/room/clipboard.go`` does not look), so it is checked here. ``limit`` as in
+        :meth:`read`.
+        """
+        try:
+            image = await self._get(f"{_PATH}/image.png", limit)
+        except _Nothing:
+            image = b""
+        if not image.startswith(_PNG):
+            raise ClipboardEmpty("There is no picture in the clipboard.", step=STEP)
+        return image
+
+    async def content(self, *, limit: int = LIMIT) -> Content | None:
+        """Text and HTML in one call, ``None`` when nothing in the clipboard has a text."""
+        try:
+            body = await self._get(_PATH, limit)
+        except _Nothing:
+            return None
+        try:
+            return msgspec.json.decode(body, type=Content)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise ProtocolViolation("The server's answer is no clipboard.", step=STEP) from None
+
+    # -- what a person does
+
+    async def copy(self) -> None:
+        """Have the program in front copy (Ctrl+C); return when it has been told so.
+
+        Whether it copies anything, and when, is its own affair: to have the text, use :meth:`copied`. Raises
+        :class:`~neko_trio.errors.InvalidInput` while this session holds a key: the server lets go of all of them.
+        """
+        await self._command(requests.ControlCopy())
+
+    async def cut(self) -> None:
+        """Have the program in front cut (Ctrl+X). As :meth:`copy`."""
+        await self._command(requests.ControlCut())
+
+    async def select_all(self) -> None:
+        """Have the program in front select everything (Ctrl+A). As :meth:`copy`."""
+        await self._command(requests.ControlSelectAll())
+
+    async def copied(self, *, cut: bool = False) -> str:
+        """:meth:`copy` (or :meth:`cut`), and wait for what the program puts into the clipboard; return it.
+
+        A program with nothing selected puts nothing there, and says nothing: give the wait a limit of yours
+        (``with trio.fail_after(2): …``). Raises :class:`~neko_trio.errors.HostTaken` or
+        :class:`~neko_trio.errors.NotAllowed` when the host role goes meanwhile, as the host alone is told.
+        """
+        self._check(access=True)
+        await self._inputs.ask()  # so that what had been written before has been told
+        with self._news.subscribe("*", _REMEMBERED) as news:
+            await self._command(requests.ControlCut() if cut else requests.ControlCopy())
+            async for item in news:
+                if isinstance(item, ClipboardUpdate) and not item.own:
+                    return item.text
+                self._admit()
+        raise AssertionError("the news end with an error")
+
+    async def paste(self, text: str | None = None) -> None:
+        """Have a program paste, by the keys of :attr:`paste_chord`; before, ``text`` is put into the clipboard.
+
+        It stays there: ``keyboard.type(text, paste=True)`` puts back what was there before. Whether and when the
+        program pastes is its own affair; it asks for the clipboard when it has read the keys, mostly within some
+        milliseconds. Raises :class:`~neko_trio.errors.InvalidInput` while this session holds a key.
+        """
+        if text is not None and not _checked(text):
+            raise InvalidInput("There is nothing to paste in an empty text.", step=STEP)
+        chord = keys_of(self.paste_chord)
+        if chord == keys_of(PASTE_CHORD):
+            self._check(access=text is not None)
+            await self._command(requests.ControlPaste(text=text), text)
+            return
+        if self._inputs.held:
+            raise InvalidInput("Keys or buttons are held.", hint="Let go of them first.", step=STEP)
+        if text is not None:
+            await self.write(text)
+        await self._inputs.submit(held_around(chord, ()))
+        await self._inputs.flush()
+
+    # -- updates
+
+    @asynccontextmanager
+    async def updates(self, *, buffer: int = 16) -> AsyncIterator[ClipboardUpdates]:
+        """Observe what happens to the clipboard while this session is host.
+
+        Iterate over the result. At most ``buffer`` updates wait for a slow reader; then the oldest go, counted in
+        ``dropped``. Ends with ``SessionLost`` or ``SessionClosed``. Raises
+        :class:`~neko_trio.errors.NotAllowed` without the right, :class:`~neko_trio.errors.InvalidInput` for a buffer
+        below 1. The server tells the host alone: nothing comes in between.
+        """
+        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
+            raise InvalidInput(f"buffer is a positive number of updates, not {buffer!r}.", step=STEP)
+        self._check_access()
+        with self._news.subscribe("update", buffer) as subscription:
+            yield ClipboardUpdates(subscription)
+
+    def on_update(self, event: ClipboardUpdated) -> None:
+        """The server says that the clipboard has changed. In the reader; never waits."""
+        digest = _digest(event.text)
+        own = digest in self._written
+        if own:
+            while self._written.popleft() != digest:
+                pass  # those before it have been overwritten before the server looked
+        else:
+            self.foreign_total += 1
+        self._news.publish("update", ClipboardUpdate(event.text, own))
+
+    def on_state(self, state: State) -> None:
+        """A new snapshot has been set. Never blocks."""
+        if self._hosting and not state.is_host:
+            self._news.publish("role", _RoleGone())
+        self._hosting = state.is_host
+
+    def fail(self, failure: Callable[[], NekoError]) -> None:
+        """End every wait, now and later, with a fresh ``failure()``. The first failure stays."""
+        self._news.fail(failure)
+
+    # -- inside
+
+    def check(self) -> None:
+        """Raise why the clipboard could not be read and written now."""
+        self._check(access=True)
+
+    def _check(self, *, access: bool) -> None:
+        if access:
+            self._check_access()
+        self._admit()
+
+    def _check_access(self) -> None:
+        if not self._state.value.profile.can_access_clipboard:
+            raise NotAllowed(
+                "This member may not access the clipboard.",
+                hint="An admin can grant it: can_access_clipboard.",
+                step=STEP,
+            )
+
+    async def put(self, content: Content) -> None:
+        """Write a form without waiting for the input before."""
+        self._check(access=True)
+        shown = content.html or content.text  # the server's order; and xclip answers every form with it
+        form = {"html": content.html} if content.html else {"text": content.text}
+        digest = _digest(shown)
+        self._written.append(digest)
+        try:
+            await self._rest.call("POST", _PATH, json=form, step=STEP, refusals=_REFUSALS)
+        except NekoError:
+            if digest in self._written:
+                self._written.remove(digest)
+            raise
+
+    async def _write(self, content: Content) -> None:
+        self._check(access=True)
+        await self._inputs.flush()
+        await self.put(content)
+
+    async def _get(self, path: str, limit: int) -> bytes:
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise InvalidInput(f"limit is a positive number of bytes, not {limit!r}.", step=STEP)
+        self._check(access=True)
+        await self._inputs.flush()
+        self._check(access=True)
+        body = _Body(limit)
+        await self._rest.download(path, body, limit=None, step=STEP, refusals={**_REFUSALS, 500: _Nothing})
+        return bytes(body.content)
+
+    async def _command(self, request: ClientRequest, text: str | None = None) -> None:
+        async with self._inputs.quiet():
+            self._check(access=text is not None)
+            if text is not None:
+                self._written.append(_digest(text))
+            await self._inputs.ask(request)
+
+
+class _Nothing(NekoError):
+    """The clipboard has no such form: the server's xclip failed. Never leaves this module."""
+
+
+class _Body:
+    """What comes, in memory, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.content = bytearray()
+        self._limit = limit
+
+    def begin(self, size: int | None) -> None:
+        self._check(size or 0)
+
+    async def write(self, chunk: bytes) -> None:
+        self._check(len(self.content) + len(chunk))
+        self.content += chunk
+        await trio.lowlevel.checkpoint()
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise InvalidInput(
+                f"The clipboard holds more than limit={self._limit} bytes.", hint="Give a higher limit.", step=STEP
+            )
+
+
+_REFUSALS: Refusals = {
+    403: lambda message: NotAllowed(f"The server refuses the clipboard: {message!r}.", step=STEP),
+    500: lambda _message: ProtocolViolation(
+        "The server could not set its clipboard.", hint="Its owner must see that xclip is installed there.", step=STEP
+    ),
+}
+
+
+def _checked(text: str) -> str:
+    if not isinstance(text, str):
+        raise InvalidInput(f"A clipboard holds a str, not {type(text).__name__}.", step=STEP)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput("The text has half of a surrogate pair: it is no Unicode text.", step=STEP) from None
+    if size > LONGEST:
+        raise InvalidInput(f"A text for the clipboard has at most {LONGEST} bytes, not {size}.", step=STEP)
+    return text
+
+
+def _digest(text: str) -> bytes:
+    """Stands for a text that is not to be kept."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,106 @@
+"""The clipboard on loan: what was in it is kept, texts are pasted by it, and what was there is put back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from neko_trio._ports.inputs import InputPort
+from neko_trio.desktop.clipboard import Clipboard, Content
+from neko_trio.desktop.keys import held_around, keys_of
+from neko_trio.errors import InvalidInput, NekoError
+
+logger = logging.getLogger("neko_trio.clipboard")
+
+PASTE_TIME = 0.2
+"""Seconds that a program has for asking for the clipboard after it has been told to paste.
+
+Nothing that the server sends says when it has asked. X has the keys by then, and a program that waits for input asks at
+once: XTerm within 5 ms (seen). One that is busy for longer pastes what is in the clipboard then.
+"""
+
+GOODBYE = 2.0
+"""Seconds that putting back may take, also when the paste was cancelled, once the program's time has passed."""
+
+
+class Loan:
+    """The clipboard inside a :func:`borrowed` block."""
+
+    def __init__(self, clipboard: Clipboard, inputs: InputPort, paste_time: float) -> None:
+        self._clipboard, self._inputs, self._paste_time = clipboard, inputs, paste_time
+        self._chord = keys_of(clipboard.paste_chord)
+        self._read_at = 0.0
+        self._foreign = 0
+        self.changed = False
+        """Whether something was put there."""
+
+    async def paste(self, text: str) -> None:
+        """Put ``text`` there, press the keys, and return when the program has had the time to read it.
+
+        Cancelled, the keys are pressed or not; either way the time passes before something else is put there.
+        """
+        if self._inputs.held:
+            raise InvalidInput("Text cannot be pasted while keys or buttons are held.", hint="Let go of them first.")
+        await self._inputs.flush()  # what was typed before comes before
+        self._foreign, self.changed = self._clipboard.foreign_total, True
+        await self._clipboard.put(Content(text=text))
+        try:
+            await self._inputs.submit(held_around(self._chord, ()))
+            await self._inputs.flush()
+        finally:
+            self._read_at = trio.current_time() + self._paste_time
+        await self.read()
+
+    async def read(self) -> None:
+        """Let the program's time for reading pass."""
+        await trio.sleep(self.reading)
+
+    @property
+    def reading(self) -> float:
+        """Seconds that are left of it."""
+        return max(0.0, self._read_at - trio.current_time())
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether something else has been put there since, by a program of the desktop."""
+        return self._clipboard.foreign_total != self._foreign
+
+
+@asynccontextmanager
+async def borrowed(clipboard: Clipboard, inputs: InputPort, paste_time: float) -> AsyncIterator[Loan]:
+    """Paste by the clipboard inside the block; what it held is put back at its end, also when that is cancelled.
+
+    The server sets one form only: of a content with text and HTML it is the text. What has neither, a picture, cannot
+    be put back: the clipboard is emptied then, so that what was pasted does not stay. What a program has put there in
+    the meantime stays. When it cannot be put back, or not within :data:`GOODBYE` seconds, that is logged and noted.
+    """
+    before = await clipboard.content() or Content()
+    loan = Loan(clipboard, inputs, paste_time)
+    try:
+        yield loan
+    except BaseException as error:
+        failed = await _put_back(loan, clipboard, before)
+        if failed is not None:
+            error.add_note(f"neko_trio: {failed}")
+        raise
+    await _put_back(loan, clipboard, before)
+
+
+async def _put_back(loan: Loan, clipboard: Clipboard, before: Content) -> str | None:
+    """What went wrong, in words."""
+    if not loan.changed:
+        return None
+    failed = f"the clipboard was not put back within {GOODBYE:g} s: it may still hold what was pasted"
+    with trio.move_on_after(loan.reading + GOODBYE, shield=True):
+        try:
+            await loan.read()
+            if not loan.overtaken:
+                await clipboard.put(Content(text=before.text) if before.text else before)
+            return None
+        except NekoError as error:
+            failed = f"the clipboard was not put back: {error}"
+    logger.warning("%s", failed)
+    return failed
