@@ -84,7 +84,7 @@ def checked(request: ClientRequest) -> ClientRequest:
 def checked_json(value: object, what: str) -> None:
     """Raise :class:`InvalidInput` unless ``value`` is what JSON can hold, in Unicode. It is not quoted."""
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(value)
         requests.encode_raw(what, value)
     except (Malformed, TypeError, ValueError, RecursionError):
         raise InvalidInput(f"{what} must be what JSON can hold.", step=STEP) from None

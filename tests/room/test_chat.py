@@ -42,12 +42,21 @@ async def test_said_is_what_everybody_got(autojump_clock: MockClock) -> None:
         assert await session.chat.say("Grüße 👋\n") == said("Grüße 👋\n")
 
 
-async def test_the_same_text_twice_at_once_is_said_twice(autojump_clock: MockClock) -> None:
+async def test_the_same_text_twice_at_once_has_two_echoes(autojump_clock: MockClock) -> None:
     server = ChatServer()
+    times = iter("12")
+    server.on["chat/message"] = lambda _request: server.send(
+        ChatMessage(id=ME, created=next(times), content=ChatContent(text="again"))
+    )
+    echoes: list[ChatMessage | None] = []
+
+    async def say() -> None:
+        echoes.append(await session.chat.say("again"))
+
     async with opened(server) as session, trio.open_nursery() as nursery:
-        for _ in range(2):
-            nursery.start_soon(session.chat.say, "again")
-    assert len(server.got(requests.ChatMessage)) == 2
+        nursery.start_soon(say)
+        nursery.start_soon(say)
+    assert sorted(echo.created for echo in echoes if echo is not None) == ["1", "2"]
 
 
 @pytest.mark.parametrize("told", [True, False])
