@@ -22,8 +22,8 @@ from neko_trio._timeline import Timeline
 from neko_trio._wiring import Media, Wiring, real_wiring
 from neko_trio.audio.microphone import Microphone
 from neko_trio.audio.sound import Audio
-from neko_trio.desktop.files import Files
 from neko_trio.desktop.clipboard import Clipboard
+from neko_trio.desktop.files import Files
 from neko_trio.desktop.keyboard import Keyboard
 from neko_trio.desktop.mouse import Mouse
 from neko_trio.desktop.screen import Screen
