@@ -22,6 +22,9 @@ from neko_trio.protocol import requests
 if TYPE_CHECKING:
     from neko_trio.media.peer_api import Peer
 
+PLAYER_DELAY = 0.3
+"""Seconds by which the server's player is behind what was sent: it buffers 0.2 s, and loses them with its track (seen:
+0.1 s missing)."""
 GOODBYE_LIMIT = 1.0
 """Seconds that taking the track back may take; it takes a round trip."""
 ATTEMPTS = 2
@@ -40,13 +43,15 @@ class PeerMicrophone:
     async def open(self, queue: SoundQueue, options: MicrophoneOptions) -> AsyncIterator[None]:
         """Send what comes into the queue as long as the block lasts; then the server's pipeline ends.
 
-        Raises :class:`~neko_trio.errors.FeatureOff` when the server takes no such sound. Cancelled, it takes
-        back what it has offered, within 1 s.
+        What was sent last is left to sound: up to 0.3 s. Raises :class:`~neko_trio.errors.FeatureOff` when the server
+        takes no such sound. Cancelled, it takes back what it has offered, within 1 s.
         """
         try:
             answer = await self._negotiate(on=True)
             await self._peer.start_microphone(answer, queue, options)
             yield
+            if queue.silent and queue.ends + PLAYER_DELAY > trio.current_time():  # said to its end, and just now
+                await trio.sleep_until(queue.ends + PLAYER_DELAY)
         finally:
             with trio.move_on_after(GOODBYE_LIMIT, shield=True):
                 await together(self._take_back)

@@ -6,6 +6,7 @@ there is now, and that one microphone at a time is open.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ class SoundQueue:
         self._sounding = False  # a packet was taken, and its time is not over
         self._waited = False  # the sender has been asked to wait once already
         self._ending = False  # no more is expected: what is left goes out now
+        self.ends = -math.inf
+        """When all that was written will have been sent, as far as can be foreseen (trio's clock); ``-inf`` when there
+        was nothing, or when it was cut off."""
         self._asleep = 0
         self._news = trio.Event()
         self._failure: Callable[[], NekoError] | None = None
@@ -103,6 +107,8 @@ class SoundQueue:
         self._ring[: taken - first] = samples[first:taken]
         self._count += taken
         self._ending = False
+        if taken:
+            self.ends = max(self.ends, trio.current_time()) + taken / self.rate
         return taken
 
     async def wait_silent(self) -> None:
@@ -137,6 +143,7 @@ class SoundQueue:
         with self._lock:
             self._count = 0
             self._ending = True
+        self.ends = -math.inf
         self._wake()
 
     # -- any thread
@@ -192,7 +199,7 @@ class SoundQueue:
     def fail(self, failure: Callable[[], NekoError]) -> None:
         """End every wait, now and later, with a fresh ``failure()``; what is queued is forgotten. The first stays."""
         with self._lock:
-            self._failure = self._failure or failure
+            self._failure, self.ends = self._failure or failure, -math.inf
             self._count = 0
             self._ending = True
         self._wake_soon()

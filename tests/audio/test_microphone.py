@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from neko_trio._peer_microphone import PLAYER_DELAY
 from neko_trio._ports.microphone import UNREPORTED_LIMIT, Nothing, SoundQueue
 from neko_trio.errors import (
     AudioOff,
@@ -236,6 +237,31 @@ async def test_who_waits_for_its_turn_to_write_clears_nothing(autojump_clock: Mo
                 await mic.write(ramp(1))
         await mic.wait_for_playout()
         assert np.array_equal(heard(media.peers[0]), ramp(1))
+
+
+async def test_the_last_word_may_sound_before_its_track_is_taken_back(autojump_clock: MockClock) -> None:
+    media = FakeMedia()
+    async with open_scripted_session(ScriptedServer(), media) as session:
+        (peer,) = media.peers
+        for said, wait, lingers in (
+            (0.0, 0.0, 0.0),
+            (0.1, 0.0, PLAYER_DELAY),
+            (0.1, 0.1, PLAYER_DELAY - 0.1),
+            (0.1, 1.0, 0.0),
+        ):
+            async with session.microphone() as mic:
+                await mic.write(ramp(said))
+                await mic.wait_for_playout()
+                await trio.sleep(wait)
+                left = trio.current_time()
+            assert trio.current_time() - left == pytest.approx(lingers, abs=0.001)
+        with trio.move_on_after(0.1 + 0.05) as scope:  # cancelled, it does not wait
+            async with session.microphone() as mic:
+                await mic.write(ramp(0.1))
+                await mic.wait_for_playout()
+        assert scope.cancelled_caught
+        assert trio.current_time() == scope.deadline
+        assert peer.microphone.offers == [True, False] * 5
 
 
 # -- who may, and one at a time
