@@ -59,16 +59,16 @@ class Batch(RoomCalls):
         Raises :class:`InvalidInput`, and makes none of them, for another method than GET, POST, DELETE, for a path that
         the server does not take in a batch, and for one that answers a picture or a file: a single answer that is not
         JSON (also that of a path which does not exist) makes the server's whole answer empty. Where that happens all
-        the same it is :class:`ProtocolViolation`: all calls were made, and what came of them is not known; nor is it
-        when this is cancelled.
+        the same it is :class:`ProtocolViolation`: the calls were made, and what came of them is not known; nor is it
+        when this is cancelled. A server with a ``path_prefix`` of its own makes none and always answers so (seen).
         """
         items = [_item(call) for call in calls]
         answer = await self._ports.rest.call("POST", "/api/batch", json=items, step=STEP)
         await self._ports.settle()
         if answer is None:
             raise ProtocolViolation(
-                "The server made all calls of the batch and told nothing: one answered something else than JSON.",
-                hint="Is there a path among them that does not exist?",
+                "The server told nothing of the batch: one of its calls answered something else than JSON.",
+                hint="A path that does not exist does that; with a path_prefix of its own a server finds none of them.",
                 step=STEP,
             )
         answers: Sequence[_Item] = read(answer, list[_Item], "answer to the batch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from neko_trio.errors import InvalidInput
-from neko_trio.events import Profile, Settings
+from neko_trio.errors import InvalidInput, ProtocolViolation
+from neko_trio.events import BroadcastInfo, Profile, SessionInfo, Settings
 from neko_trio.room.fields import ProfileFields, SettingsFields, checked_fields
-from neko_trio.room.ports import path_part
+from neko_trio.room.ports import path_part, read
+from neko_trio.room.values import Member, Stats
 from tests.room.conftest import ME, Call, RoomServer, opened
 
 ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
@@ -114,3 +116,20 @@ async def test_it_is_refused_and_nothing_is_sent(autojump_clock: MockClock, name
         assert "secret" not in str(caught.value)
         assert server.rest.calls == []
         assert server.requests == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@pytest.mark.parametrize(
+    "type_", [SessionInfo, tuple[SessionInfo, ...], Settings, Stats, Member, Profile, BroadcastInfo]
+)
+@given(st.data())
+def test_whatever_a_server_answers_is_read_or_a_typed_error(type_: Any, data: st.DataObject) -> None:
+    fields = [*getattr(type_, "__struct_fields__", ()), "id", "profile", "state"]
+    answer = data.draw(JSON | st.dictionaries(st.sampled_from(fields), JSON))
+    with suppress(ProtocolViolation):
+        read(answer, type_, "answer")

@@ -268,6 +268,14 @@ async def test_messages_to_one_and_to_the_others(house: House) -> None:
         assert all(not event.startswith("send/") for event, _ in ann.received)
 
 
+async def test_under_a_prefix_a_batch_finds_nothing(open_house: OpenHouse) -> None:
+    async with open_house(path_prefix="/desk") as house, house.simulator.person("ann", admin=True) as ann:
+        for path in ("/api/room/control/take", "/desk/api/room/control/take"):
+            answer = await ann.call("POST", "/api/batch", [{"path": path, "method": "POST"}])
+            assert answer is None or answer[0]["status"] == 400
+        assert house.simulator.host is None
+
+
 async def test_a_batch_and_the_answer_that_is_no_json(house: House) -> None:
     async with house.simulator.person("ann", admin=True) as ann:
         answers = await ann.call(
