@@ -32,7 +32,7 @@ BARRIER_SUBJECT = "neko-trio/barrier"
 
 _TOUCHES = (TouchBegin, TouchUpdate, TouchEnd)
 WAKE = Scroll(0, 0)
-"""Does nothing but wait for an answer from X, which makes X look at what there is (the server's ``pkg/xorg/xorg.c``)."""
+"""Does nothing but wait for an answer from X, which makes it look (the server's ``pkg/xorg/xorg.c``)."""
 
 _numbers = count(1)  # of the whole process: an answer from another link can never be taken for one of this
 

@@ -6,6 +6,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import av
 import numpy as np
@@ -227,3 +228,43 @@ def test_the_longest_side_of_a_jpeg() -> None:
 
     with pytest.raises(InvalidInput, match=r"65,500"):
         encode_jpeg(np.zeros((1, 65_501, 3), np.uint8), 85)
+
+
+def test_an_overlay_lies_where_it_belongs_whatever_is_cut_out_or_scaled() -> None:
+    context = FrameContext(session=None, epoch=1, screen_size=(640, 480), stream=None)
+    desktop = frame_from_rgb(np.full((480, 640, 3), 100, np.uint8), number=1, context=context)
+    red, blue = np.zeros((10, 20, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
+    red[..., 0] = red[..., 3] = 255
+    blue[..., 2], blue[..., 3] = 255, 51
+    laid = desktop.overlaid(red, 100, 50).overlaid(blue, 100, 50)
+    pixels = laid.to_ndarray()
+    assert (pixels[50:54, 100:104] == (204, 0, 51)).all(), "the second one above the first"
+    assert (pixels[54:60, 100:120] == (255, 0, 0)).all()
+    rest = pixels.copy()
+    rest[50:60, 100:120] = 100
+    assert (rest == 100).all()
+    assert (desktop.to_ndarray() == 100).all(), "the frame itself stays as it is"
+    part = desktop.crop((90, 40, 130, 70))
+    assert (part.overlaid(red, 100, 50).to_ndarray()[10:20, 10:30] == (255, 0, 0)).all(), "in pixels of the screen"
+    assert part.overlaid(red, 100, 50).to_screen(10, 10) == (100, 50)
+    small = desktop.scaled(max_edge=320).overlaid(red, 100, 50).to_ndarray()
+    assert (small[25:30, 50:60] == (255, 0, 0)).all()
+    for place in ((-1000, 0), (640, 480), (0, -10)):
+        assert (desktop.overlaid(red, *place).to_ndarray() == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("rgba", "place"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), (0, 0)),
+        (np.zeros((4, 4), np.uint8), (0, 0)),
+        (np.zeros((0, 4, 4), np.uint8), (0, 0)),
+        (np.zeros((4, 4, 4), np.float32), (0, 0)),
+        (np.zeros((4, 4, 4), np.uint8), (0.5, 0)),
+    ],
+)
+def test_what_is_no_overlay(rgba: Any, place: Any) -> None:
+    context = FrameContext(session=None, epoch=1, screen_size=(16, 16), stream=None)
+    desktop = frame_from_rgb(np.zeros((16, 16, 3), np.uint8), number=1, context=context)
+    with pytest.raises(InvalidInput):
+        desktop.overlaid(rgba, *place)
