@@ -55,7 +55,8 @@ class State:
     file_transfer: events.FileTransferUpdate | None = None
     """The folder of the file transfer plugin; ``None`` until the server has spoken of it, right after the connect."""
     file_dialog: str | None = None
-    """While a program's file chooser is open: the session id of who was host when it opened."""
+    """While a program's file chooser is open: the session id of who was host when it opened. As the server sees it: it
+    watches windows called "Open File", and misses some that open or close."""
     opens_links: bool | None = None
     """Whether the openinapp plugin is on; ``None`` until the server has said so, right after the connect."""
 

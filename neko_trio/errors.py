@@ -179,7 +179,7 @@ class ClipboardEmpty(CallerError):
 
 
 class FilesRefused(CallerError):
-    """No program of the desktop took the files: none at that place does, or no file chooser is open."""
+    """The desktop did not take the files: the program at that place refuses them, or no file chooser is open."""
 
 
 class SessionClosed(CallerError):

@@ -220,10 +220,11 @@ class Files:
         """Drop files onto the program at (x, y), in pixels of the screen, as a person drags them there.
 
         ``files`` are sources as for :meth:`upload`, or pairs of a name and a source. The server keeps them in a folder
-        of its own, drags with the mouse, which takes 0.7 s, and lets go of all keys and buttons; other input waits
-        meanwhile. Return: the program has taken them. Needs the host role, or implicit hosting.
+        of its own, drags with the mouse, which takes 0.5 s, and lets go of all keys and buttons; other input waits
+        meanwhile. Needs the host role, or implicit hosting.
 
-        Raises :class:`~neko_trio.errors.FilesRefused` when no program there takes files.
+        Raises :class:`~neko_trio.errors.FilesRefused` when the program there refuses them, or takes more than a second.
+        Where no program takes files at all the server says nothing, and this returns as well (seen): look at the screen.
         """
         left, top = pixel(x, y, self._state.value.screen)
         given = named(files)
@@ -236,8 +237,8 @@ class Files:
                 {
                     400: lambda message: _off(message, "upload_drop"),
                     500: lambda _message: FilesRefused(
-                        f"No program took the files that were dropped at ({left}, {top}).",
-                        hint="Drop them on a window that takes files, and wait until it shows.",
+                        f"The program at ({left}, {top}) did not take the files.",
+                        hint="Drop them on a window that takes such files, and wait until it shows.",
                         step="drop",
                     ),
                 },
@@ -253,7 +254,7 @@ class Files:
         """Choose files in the file chooser that a program has open; return when it has taken them and is closed.
 
         ``files`` are as for :meth:`drop`. ``session.state.file_dialog`` tells when one is open. The server puts the
-        files into a folder of its own and types its name into the chooser, 1.5 s in all; other input waits meanwhile.
+        files into a folder of its own and types its name into the chooser, 1.8 s in all; other input waits meanwhile.
         Needs the host role, or implicit hosting, and a server with ``desktop.file_chooser_dialog``.
 
         Raises :class:`~neko_trio.errors.FilesRefused` when no chooser is open, or it does not take the files.
