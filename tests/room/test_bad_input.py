@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -127,6 +127,7 @@ JSON = st.recursive(
 @pytest.mark.parametrize(
     "type_", [SessionInfo, tuple[SessionInfo, ...], Settings, Stats, Member, Profile, BroadcastInfo]
 )
+@settings(max_examples=20)
 @given(st.data())
 def test_whatever_a_server_answers_is_read_or_a_typed_error(type_: Any, data: st.DataObject) -> None:
     fields = [*getattr(type_, "__struct_fields__", ()), "id", "profile", "state"]
