@@ -15,36 +15,6 @@ from neko_trio.protocol.events import EVENT_TYPES
 from neko_trio.protocol.requests import REQUEST_TYPES
 from neko_trio.simulator._rest_calls import ROUTES
 
-PENDING: frozenset[str] = frozenset(
-    {
-        "clipboard.write",
-        "clipboard.read",
-        "clipboard.write_html",
-        "clipboard.read_image",
-        "clipboard.copy",
-        "clipboard.cut",
-        "clipboard.paste",
-        "clipboard.select_all",
-        "clipboard.updates",
-        "keyboard.layout",
-        "keyboard.set_layout",
-        "keyboard.modifiers",
-        "keyboard.set_modifiers",
-        "files.list",
-        "files.upload",
-        "files.download",
-        "files.delete",
-        "files.drop",
-        "files.answer_dialog",
-        "files.close_dialog",
-        "screen.set_size",
-        "screen.sizes",
-        "screen.screenshot",
-        "screen.cast",
-    }
-)
-"""Methods that other hands are still building: a row of them is not looked up. To be emptied."""
-
 REST = {
     "POST login": "open_session",
     "POST logout": "open_session",
@@ -187,18 +157,12 @@ def test_every_event_of_the_wire_has_a_row() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_row_names_what_there_is(place: str) -> None:
-    if place in PENDING:
-        pytest.skip("pending: another part of this issue builds it")
     assert found(place), f"a session has no {place}"
 
 
 @pytest.mark.parametrize("place", ["room.nothing", "nothing", "state.nothing", "room.members.nothing"])
 def test_what_is_not_there_is_noticed(place: str) -> None:
     assert not found(place)
-
-
-def test_nothing_is_pending_that_has_no_row() -> None:
-    assert set(PLACES) >= PENDING
 
 
 def found(place: str) -> bool:
