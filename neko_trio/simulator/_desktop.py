@@ -30,7 +30,7 @@ from neko_trio.simulator._picture import Bytes2D, Picture
 from neko_trio.simulator._pointer import draw_pointer
 from neko_trio.simulator._widgets import Box, Button, Label, ScrollList, TextArea, Widget
 
-__all__ = ["Desktop", "LockedDesktop", "Rendered", "Samples", "SmallDesktop", "Sounding"]
+__all__ = ["Copying", "Desktop", "LockedDesktop", "Rendered", "Samples", "SmallDesktop", "Sounding"]
 
 Rendered: TypeAlias = Picture | Bytes2D
 """A `Picture`, or an RGB array (height, width, 3) uint8; another size than the screen's is scaled to it."""
@@ -70,6 +70,14 @@ class Sounding(Protocol):
         """``count`` samples from sample number ``start`` on, at 48 kHz: shape (count, 2), or (count,) for both
         channels; int16, or floats from -1 to 1. Called on the sound's thread every 20 ms while someone listens;
         ``start`` goes on where it was when someone listens again. The result is read before the next call."""
+
+
+@runtime_checkable
+class Copying(Protocol):
+    """A desktop whose programs copy."""
+
+    on_copy: Callable[[str], None]
+    """Set by `open_simulator`: call it with what was copied, from within `on_input`."""
 
 
 class LockedDesktop:
@@ -132,6 +140,8 @@ class SmallDesktop:
         self.touches: dict[int, tuple[int, int]] = {}
         """Where the fingers are that are down, by their ids."""
         self.clipboard = ""
+        self.on_copy: Callable[[str], None] = lambda _text: None
+        """Told what is copied here: `open_simulator` makes it the server's clipboard."""
         self.number = 0
         """The number of the last picture drawn."""
         self._pressed: Widget | None = None
@@ -318,6 +328,7 @@ class SmallDesktop:
                 self._area.insert(self.clipboard)
             case "c" | "x" as key if self._area.all_selected:
                 self.clipboard = self._area.text
+                self.on_copy(self.clipboard)
                 if key == "x":
                     self._area.clear()
             case _:

@@ -85,7 +85,8 @@ class Dispatcher:
                 self._set_clipboard(session, request.text)
             case requests.KeyboardMap():
                 self._need_host(session)
-                room.desk.keyboard.set_map(request.layout, request.variant)
+                if not room.desk.keyboard.set_map(request.layout, request.variant):
+                    raise RoomError("setxkbmap failed")
             case requests.KeyboardModifiers():
                 self._need_host(session)
                 self.set_modifiers(msgspec.structs.asdict(request))

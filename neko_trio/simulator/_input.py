@@ -13,6 +13,7 @@ from typing import Protocol
 
 import trio
 
+from neko_trio.simulator._clipping import Clipping
 from neko_trio.simulator._input_events import (
     ButtonDown,
     ButtonUp,
@@ -55,7 +56,7 @@ class Desk:
     ) -> None:
         self.keyboard = Keyboard()
         self.pointer = (size[0] // 2, size[1] // 2)
-        self.clipboard: str | None = None
+        self.clipping: Clipping | None = None
         """None: nothing owns the clipboard."""
         self.on_clipboard: Callable[[], None] = lambda: None
         self.failures = 0
@@ -196,10 +197,24 @@ class Desk:
         for keysym in tuple(self._keys):
             self.key_up(keysym)
 
+    @property
+    def clipboard(self) -> str | None:
+        """The clipboard's text."""
+        return self.clipping.shown if self.clipping is not None else None
+
     def set_clipboard(self, text: str) -> None:
-        """From outside, or by a program on the desktop: the room tells the host."""
-        self.clipboard = text
-        self._tell(ClipboardChanged(text))
+        """By the server, which runs xclip for it: the room tells the host."""
+        self.clip(Clipping.of_xclip(text.encode()))
+
+    def clip(self, clipping: Clipping) -> None:
+        """By another program than the desktop itself, which is told."""
+        self.clipping = clipping
+        self._tell(ClipboardChanged(clipping.shown or ""))
+        self.on_clipboard()
+
+    def copied(self, text: str) -> None:
+        """By the desktop itself."""
+        self.clipping = Clipping(text=text.encode())
         self.on_clipboard()
 
     def drop(self, files: tuple[tuple[str, bytes], ...]) -> None:

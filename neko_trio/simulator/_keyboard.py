@@ -7,12 +7,13 @@ not given back, and when none is left such keys are lost without a word.  Settin
 
 from dataclasses import dataclass, field
 
+from neko_trio.protocol.layout_table import LAYOUTS, NAMED
+
 __all__ = ["Keyboard", "text_of_keysym"]
 
 SPARE_KEYCODES = 19
 
-_SHIFTED = dict(zip("`1234567890-=[]\\;',./", '~!@#$%^&*()_+{}|:"<>?', strict=True))
-_PLAIN = {chr(code) for code in range(ord("a"), ord("z") + 1)} | set(_SHIFTED) | {" "}
+_CHARACTERS = {keysym: character for character, keysym in NAMED.items()}
 _UNICODE = 0x01000000
 _KEYPAD = {0xFFB0 + digit: str(digit) for digit in range(10)} | {
     0xFFAA: "*",
@@ -47,15 +48,13 @@ MODIFIER_NAMES = ("shift", "capslock", "control", "alt", "numlock", "meta", "sup
 
 
 def text_of_keysym(keysym: int) -> str:
-    """The character that a keysym stands for, "" for a named key (X.Org keysymdef.h, "Unicode" rule)."""
+    """The character that a keysym stands for, "" for a named key (X.Org keysymdef.h)."""
     if 0x20 <= keysym <= 0x7E or 0xA0 <= keysym <= 0xFF:
         return chr(keysym)
     if _UNICODE < keysym <= _UNICODE + 0x10FFFF:
         code = keysym - _UNICODE
         return "" if 0xD800 <= code <= 0xDFFF else chr(code)
-    if keysym == 0x20AC:
-        return "€"
-    return _KEYPAD.get(keysym, "")
+    return _CHARACTERS.get(keysym) or _KEYPAD.get(keysym, "")
 
 
 @dataclass(slots=True)
@@ -77,9 +76,13 @@ class Keyboard:
         locked = {"ctrl" if name == "control" else name for name in self.locked - {"numlock"}}
         return frozenset(self.held.values()) | locked
 
-    def set_map(self, layout: str, variant: str) -> None:
+    def set_map(self, layout: str, variant: str) -> bool:
+        """False for a layout that there is not. Variants are taken for their layout."""
+        if layout not in LAYOUTS:
+            return False
         self.layout, self.variant = layout, variant
         self._spares.clear()
+        return True
 
     def press(self, keysym: int) -> str | None:
         """A key goes down: the text it types ("" for none), or None when it is lost."""
@@ -92,7 +95,7 @@ class Keyboard:
         character = text_of_keysym(keysym)
         if not character or keysym in _KEYPAD:
             return "" if self.modifiers & _NOT_TYPING else character
-        typed = self._through_a_keycode(character)
+        typed = character if self._layout_gives(keysym, character) else self._through_a_spare(keysym, character)
         if typed is None:
             self.lost += 1
             return None
@@ -106,8 +109,8 @@ class Keyboard:
     def release(self, keysym: int) -> None:
         self.held.pop(keysym, None)
 
-    def _through_a_keycode(self, character: str) -> str | None:
-        if self._layout_gives(character) or any(self._level(pair) == character for pair in self._spares):
+    def _through_a_spare(self, keysym: int, character: str) -> str | None:
+        if any(self._level(pair) == character for pair in self._spares):
             return character
         if len(self._spares) >= SPARE_KEYCODES:
             return None
@@ -116,12 +119,17 @@ class Keyboard:
         self._spares.append(pair)
         return self._level(pair)
 
-    def _layout_gives(self, character: str) -> bool:
-        return any(self._level((plain, _SHIFTED.get(plain, plain.upper()))) == character for plain in _PLAIN)
+    def _layout_gives(self, keysym: int, character: str) -> bool:
+        """The server compares keysyms: я is not on a Russian keyboard by the Unicode rule, but as Cyrillic_ya."""
+        plain, shifted = LAYOUTS[self.layout]
+        if character in NAMED and keysym != NAMED[character]:
+            return False
+        level = shifted if self._shifted(character.lower() != character.upper()) else plain
+        return character in level or character == " "
 
     def _level(self, pair: tuple[str, str]) -> str:
+        return pair[self._shifted(pair[0] != pair[1] and pair[0].isalpha())]
+
+    def _shifted(self, letter: bool) -> bool:
         modifiers = self.modifiers
-        shifted = "shift" in modifiers
-        if pair[0] != pair[1] and pair[0].isalpha() and "capslock" in modifiers:
-            shifted = not shifted
-        return pair[shifted]
+        return ("shift" in modifiers) is not (letter and "capslock" in modifiers)

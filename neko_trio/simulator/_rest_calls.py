@@ -97,11 +97,12 @@ async def _broadcast_stop(call: Call) -> Response:
 
 
 async def _clipboard_get(call: Call) -> Response:
-    """An owner such as xclip answers every form with the same bytes, so `html` repeats `text`."""
-    text = call.room.desk.clipboard
-    if text is None:
+    """An owner such as xclip answers every form with the same bytes: then `html` repeats `text`."""
+    clipping = call.room.desk.clipping
+    if clipping is None or clipping.shown is None:
         raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR)
-    return json_response({"text": text, "html": text} if text else {})
+    forms = {"text": clipping.shown, "html": (clipping.html or b"").decode("utf-8", "replace")}
+    return json_response({name: form for name, form in forms.items() if form})
 
 
 async def _clipboard_set(call: Call) -> Response:
@@ -112,10 +113,10 @@ async def _clipboard_set(call: Call) -> Response:
 
 async def _clipboard_image(call: Call) -> Response:
     """Not checked to be a PNG: with text in the clipboard the body is that text."""
-    text = call.room.desk.clipboard
-    if text is None:
+    clipping = call.room.desk.clipping
+    if clipping is None or clipping.image is None:
         raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR)
-    return Response(HTTPStatus.OK, text.encode(), "image/png", _NO_CACHE)
+    return Response(HTTPStatus.OK, clipping.image, "image/png", _NO_CACHE)
 
 
 async def _keyboard_map_get(call: Call) -> Response:
@@ -125,7 +126,8 @@ async def _keyboard_map_get(call: Call) -> Response:
 
 async def _keyboard_map_set(call: Call) -> Response:
     given = read_body(call.request, KeyboardLayout())
-    call.room.desk.keyboard.set_map(given.layout, given.variant)
+    if not call.room.desk.keyboard.set_map(given.layout, given.variant):
+        raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "unable to change keyboard map")
     return NO_CONTENT
 
 

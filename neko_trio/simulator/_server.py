@@ -15,7 +15,8 @@ import trio
 
 from neko_trio._services import open_services
 from neko_trio.errors import InvalidInput
-from neko_trio.simulator._desktop import Desktop, LockedDesktop, SmallDesktop
+from neko_trio.simulator._clipping import Clipping
+from neko_trio.simulator._desktop import Copying, Desktop, LockedDesktop, SmallDesktop
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._files import FileDialog, FileOptions
@@ -134,6 +135,7 @@ class Simulator:
 
     @property
     def clipboard(self) -> str | None:
+        """The clipboard's text; `None` when it has none."""
         return self._room.desk.clipboard
 
     @property
@@ -150,9 +152,14 @@ class Simulator:
         """A program on the desktop opens a file chooser. Without a host the server closes it at once."""
         return self._room.files.open_dialog()
 
-    def copy(self, text: str) -> None:
-        """A program on the desktop copies: the clipboard has `text`, and the host is told."""
-        self._room.desk.set_clipboard(text)
+    def copy(self, text: str | None = None, *, html: str | None = None, image: bytes | None = None) -> None:
+        """A program on the desktop copies, and the host is told. A text alone is owned by xclip, which answers with it
+        whatever form is asked for; with `html` or `image` (a PNG), each form is itself, and missing where not given."""
+        if text is not None and html is None and image is None:
+            self._room.desk.set_clipboard(text)
+            return
+        forms = [None if form is None else form.encode() for form in (text, html)]
+        self._room.desk.clip(Clipping(forms[0], forms[1], image))
 
     @asynccontextmanager
     async def person(
@@ -268,6 +275,8 @@ async def open_simulator(
                 files=files,
                 api_token=api_token,
             )
+            if isinstance(shown, Copying):
+                shown.on_copy = room.desk.copied
             room.faults.peers = lambda: [s.peer for s in room.sessions.values() if s.peer is not None]
             dispatcher = Dispatcher(room, media_server)
             rest = Rest(

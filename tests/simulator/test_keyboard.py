@@ -41,3 +41,32 @@ def test_without_a_spare_keycode_a_key_is_lost() -> None:
     assert keyboard.lost == 1
     assert keyboard.press(0x01004E00) == chr(0x4E00), "a character that has its keycode keeps it"
     assert keyboard.press(ord("a")) == "a"
+
+
+@pytest.mark.parametrize(
+    ("layout", "held", "keysym", "spare"),
+    [
+        ("de", (), 0xFC, False),  # ü
+        ("de", (SHIFT,), ord("/"), False),
+        ("de", (), ord("/"), True),
+        ("ru", (), 0x6D1, False),  # я as Cyrillic_ya, which is on its key
+        ("ru", (), 0x0100044F, True),  # and by the Unicode rule, which is not
+        ("ru", (), ord("a"), True),
+        ("us", (), ord(" "), False),
+        ("us", (SHIFT,), ord(" "), False),
+    ],
+)
+def test_a_layout_has_keys_for_some(layout: str, held: tuple[int, ...], keysym: int, spare: bool) -> None:
+    keyboard = Keyboard()
+    assert keyboard.set_map(layout, "")
+    for number in range(SPARE_KEYCODES):
+        assert keyboard.press(0x01004E00 + number) == chr(0x4E00 + number)
+    for modifier in held:
+        keyboard.press(modifier)
+    assert (keyboard.press(keysym) is None) is spare
+
+
+def test_there_are_layouts_that_there_are_not() -> None:
+    keyboard = Keyboard()
+    assert not keyboard.set_map("nowhere", "")
+    assert keyboard.layout == "us"

@@ -186,6 +186,29 @@ async def test_the_clipboard_belongs_to_the_host(house: House) -> None:
         answer = await house.call("GET", "/api/room/clipboard", token=token)
         assert answer.json() == {"text": "<i>", "html": "<i>"}
         assert b"\\u003ci\\u003e" in answer.body  # Go's encoder
+        image = "/api/room/clipboard/image.png"
+        assert (await house.call("GET", image, token=token)).body == b"<i>"  # xclip answers any form with what it has
+        house.simulator.copy(image=b"\x89PNG")
+        assert (await house.call("GET", image, token=token)).body == b"\x89PNG"
+        assert (await house.call("GET", "/api/room/clipboard", token=token)).status == 500
+        house.simulator.copy("text", html="<b>")
+        assert (await house.call("GET", "/api/room/clipboard", token=token)).json() == {"text": "text", "html": "<b>"}
+        assert (await house.call("GET", image, token=token)).status == 500
+
+
+async def test_a_layout_that_there_is_not(house: House) -> None:
+    async with house.client("bob") as bob:
+        token = house.simulator.sessions[bob.id].token
+        await bob.send("control/request")
+        await bob.settle()
+        wrong, right = ({"layout": name, "variant": ""} for name in ("nowhere", "de"))
+        assert (await house.call("POST", "/api/room/keyboard/map", wrong, token=token)).status == 500
+        await bob.send("keyboard/map", wrong)
+        await bob.settle()
+        assert house.simulator.refused["keyboard/map: setxkbmap failed"] == 1
+        assert (await house.call("POST", "/api/room/keyboard/map", right, token=token)).status == 204
+        answer = await house.call("GET", "/api/room/keyboard/map", token=token)
+        assert answer.json() == right
 
 
 async def test_the_screen_takes_what_x_can_make(house: House) -> None:
