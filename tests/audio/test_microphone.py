@@ -387,6 +387,17 @@ async def test_an_offer_that_crosses_one_of_the_servers_is_made_again(autojump_c
     assert heard(media.peers[0]).size == 4800
 
 
+async def test_an_offer_of_the_servers_is_answered_before_ours_is_made(autojump_clock: MockClock) -> None:
+    server, media = ScriptedServer(), FakeMedia(delays={"renegotiate": 0.5})
+    async with open_scripted_session(server, media) as session:
+        server.send(events.SignalOffer(sdp=OFFER))
+        await wait_all_tasks_blocked()
+        async with session.microphone():
+            assert trio.current_time() == pytest.approx(0.5)
+    described = [each for each in server.requests if isinstance(each, requests.SignalAnswer | requests.SignalOffer)]
+    assert [type(each).__name__ for each in described] == ["SignalAnswer"] * 2 + ["SignalOffer"] * 2
+
+
 # -- the end
 
 

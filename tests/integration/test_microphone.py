@@ -12,8 +12,8 @@ import trio
 
 import neko_trio
 from neko_trio import Session
-from neko_trio.errors import FeatureOff, MicrophoneTaken, NotAllowed
-from neko_trio.media.bridge import open_loops
+from neko_trio.errors import FeatureOff, MicrophoneTaken, NotAllowed, SessionClosed
+from neko_trio.media.bridge import open_lease, open_loops
 from neko_trio.simulator import Member, Profile, open_simulator
 from neko_trio.testing import TestServer, leak_check
 from tests.audio.tones import LEFT, LEVEL, RIGHT, frequency, level, tones
@@ -110,6 +110,20 @@ def _names(loop: object) -> list[str]:
 
     assert isinstance(loop, asyncio.AbstractEventLoop)
     return [task.get_name() for task in asyncio.all_tasks(loop)]
+
+
+async def test_a_microphone_left_open_ends_with_its_session(apart: TestServer) -> None:
+    async with open_lease():  # so that the loop goes on
+        async with neko_trio.open_session(apart.url, username=unique("left"), password=apart.password) as session:
+            opened = session.microphone()
+            mic = await opened.__aenter__()
+            await mic.write(tones(0, 4800))
+            (loop,) = (loop for name, loop in open_loops().items() if name == "media")
+            assert "neko-trio-microphone" in _names(loop)
+        assert "neko-trio-microphone" not in _names(loop)
+        with pytest.raises(SessionClosed):
+            await mic.write(tones(0, 4800))
+        await opened.__aexit__(None, None, None)
 
 
 # -- what is heard there, and what is refused: the embedded server
