@@ -27,15 +27,28 @@ if TYPE_CHECKING:
     from neko_trio._state import State
     from neko_trio._statistics import Statistics
     from neko_trio._timeline import Timeline
+    from neko_trio.audio.microphone import Microphone
+    from neko_trio.desktop.clipboard import ClipboardUpdate
+    from neko_trio.desktop.cursor import Cursor
+    from neko_trio.desktop.key_map import Layout
+    from neko_trio.desktop.looking import Change, Match
     from neko_trio.media.frames import Frame
     from neko_trio.media.peer_api import CandidatePair, IceOptions, PeerStatistics
     from neko_trio.media.video_statistics import VideoStatistics
+    from neko_trio.room.values import Member
 
 __all__ = [  # noqa: RUF022 - in the order a newcomer meets them
     "open_session",
     "Session",
     "Frame",
+    "Change",
+    "Match",
+    "Cursor",
     "AudioBlock",
+    "Microphone",
+    "Layout",
+    "ClipboardUpdate",
+    "Member",
     "State",
     "Timeline",
     "Statistics",
@@ -50,7 +63,14 @@ _HOMES = {
     "open_session": "neko_trio._session",
     "Session": "neko_trio._session",
     "Frame": "neko_trio.media.frames",
+    "Change": "neko_trio.desktop.looking",
+    "Match": "neko_trio.desktop.looking",
+    "Cursor": "neko_trio.desktop.cursor",
     "AudioBlock": "neko_trio._ports.audio",
+    "Microphone": "neko_trio.audio.microphone",
+    "Layout": "neko_trio.desktop.key_map",
+    "ClipboardUpdate": "neko_trio.desktop.clipboard",
+    "Member": "neko_trio.room.values",
     "State": "neko_trio._state",
     "Timeline": "neko_trio._timeline",
     "Statistics": "neko_trio._statistics",
