@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LIMIT = 2**30
 """Bytes that go in one call unless told otherwise: 1 GiB."""
 
+DRAG_BEGINS = 8
+"""Pixels from the upper left corner, where the server presses the button: GTK sees no drag in a shorter way (seen)."""
+
 _ROUTE = "/api/filetransfer"
 _DROP = "/api/room/upload/drop"
 _DIALOG = "/api/room/upload/dialog"
@@ -224,9 +227,14 @@ class Files:
         meanwhile. Needs the host role, or implicit hosting.
 
         Raises :class:`~neko_trio.errors.FilesRefused` when the program there refuses them, or takes more than a second.
-        Where no program takes files at all the server says nothing, and this returns as well (seen): look at the screen.
+        Where no program takes files the server says nothing, and this returns as well (seen): look at the screen.
         """
         left, top = pixel(x, y, self._state.value.screen)
+        if left <= DRAG_BEGINS and top <= DRAG_BEGINS:
+            raise InvalidInput(
+                f"The server drags files from (0, 0), and ({left}, {top}) is too near for that.",
+                hint=f"Drop them more than {DRAG_BEGINS} pixels away.",
+            )
         given = named(files)
         self._admit()
         async with opened(given, limit=limit, progress=progress) as form:

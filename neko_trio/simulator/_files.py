@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["FileDialog", "FileOptions", "Files"]
 
 
+_DRAG_BEGINS = 8
+"""Pixels that GTK takes for a click that shook."""
+_DROP_LIMIT = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOptions:
     """What the server is configured with about files and links; the defaults are the server's."""
@@ -112,15 +117,20 @@ class Files:
 
     # Drops and the file chooser
 
-    async def drop(self, x: int, y: int, files: list[FormFile]) -> None:
-        """The server drags with the mouse. Nobody says whether there was anybody to take them."""
+    async def drop(self, x: int, y: int, files: list[FormFile]) -> bool:
+        """The server drags with the mouse, from (0, 0). False: it gave up, because it never became a drag; nobody says
+        whether there was anybody to take them."""
         async with self._turn:
             desk = self._room.desk
             desk.release_all()
             desk.move(0, 0)
+            if max(x, y) <= _DRAG_BEGINS:
+                await trio.sleep(_DROP_LIMIT)
+                return False
             await trio.sleep(self._room.timings.drop)
             desk.move(x, y)
             desk.drop(tuple((file.name, file.data) for file in files))
+            return True
 
     @property
     def dialog(self) -> FileDialog | None:

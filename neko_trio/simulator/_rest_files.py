@@ -93,7 +93,8 @@ async def _drop(call: Call) -> Response:
         raise HttpError(HTTPStatus.BAD_REQUEST, "upload drop is disabled")
     form = _form(call, "failed to parse multipart form")
     x, y = _coordinate(form, "x"), _coordinate(form, "y")
-    await call.room.files.drop(x, y, _files(form))
+    if not await call.room.files.drop(x, y, _files(form)):
+        raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR)
     return NO_CONTENT
 
 

@@ -36,11 +36,10 @@ async def test_the_sessions_end_ends_it(verb: str) -> None:
         with pytest.raises(SessionClosed):
             await FOLDER_CALLS[verb](session)
 
-    async with trio.open_nursery() as nursery:
-        async with open_scripted_session(server, FakeMedia()) as session:
-            nursery.start_soon(use)
-            await trio.testing.wait_all_tasks_blocked()
-            assert len(nursery.child_tasks) == 1
+    async with trio.open_nursery() as nursery, open_scripted_session(server, FakeMedia()) as session:
+        nursery.start_soon(use)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
     await use()
 
 

@@ -135,7 +135,7 @@ async def test_more_than_the_limit_is_refused_before_anything_is_sent(tmp_path: 
             for call in (
                 session.files.upload(path, name="b", limit=5, progress=lambda *now: told.append(now)),
                 session.files.upload(b"123456", name="b", limit=5),
-                session.files.drop([path, ("b", b"")], 1, 1, limit=5),
+                session.files.drop([path, ("b", b"")], 100, 50, limit=5),
                 session.files.answer_dialog([("a", b"123"), ("b", b"456")], limit=5),
                 session.files.download("big", to=tmp_path, save_as="x", limit=5),
                 session.files.read("big", limit=5),
@@ -157,7 +157,7 @@ async def test_a_bad_name_is_refused_before_anything_is_sent(tmp_path: Path) -> 
                 session.files.download(name, to=tmp_path),
                 session.files.read(name),
                 session.files.delete(name),
-                session.files.drop([(name, b"x")], 1, 1),
+                session.files.drop([(name, b"x")], 100, 50),
                 session.files.answer_dialog([(name, b"x")]),
             ]
             if name is not None:

@@ -59,11 +59,11 @@ async def test_a_drop_needs_the_role_a_place_and_nothing_held() -> None:
     async with opened() as (room, session), room.simulator.person("other") as other:
         files = session.files
         with pytest.raises(NotAllowed, match=r"session\.control"):
-            await files.drop(drop, 1, 1)
+            await files.drop(drop, 100, 50)
         await other.request_control()
         await session.wait_state(lambda state: state.host == other.id)
         for call in (
-            files.drop(drop, 1, 1),
+            files.drop(drop, 100, 50),
             files.answer_dialog(drop),
             files.close_dialog(),
             session.open_link("http://x/"),
@@ -74,18 +74,18 @@ async def test_a_drop_needs_the_role_a_place_and_nothing_held() -> None:
         await other.release_control()
         await session.wait_state(lambda state: state.host is None)
         async with session.control():
-            for x, y in ((1280, 1), (1, 720), (-1, 1), (1.5, 1), ("1", 1)):
+            for x, y in ((1280, 1), (1, 720), (-1, 1), (1.5, 1), ("1", 1), (0, 0), (8, 8)):
                 with pytest.raises(InvalidInput):
                     await files.drop(drop, x, y)  # type: ignore[arg-type]
             async with session.keyboard.hold("shift"):
                 with pytest.raises(InvalidInput, match="held"):
-                    await files.drop(drop, 1, 1)
+                    await files.drop(drop, 100, 50)
         assert [event for event in posted(room) if not event.startswith("DELETE")] == []
 
 
 async def test_with_implicit_hosting_nobody_needs_the_role_who_may_have_it() -> None:
     async with opened(settings={"implicit_hosting": True}) as (room, session):
-        await session.files.drop([("a", b"1")], 1, 1)
+        await session.files.drop([("a", b"1")], 100, 50)
         await session.open_link("https://example.org/a?b=c#d")
         assert room.simulator.links == ["https://example.org/a?b=c#d"]
 
@@ -97,8 +97,8 @@ async def test_a_drop_that_a_program_refuses_is_told() -> None:
         session.control(),
         room.simulator.faults.answer("/api/room/upload/drop", status=500, body=body),
     ):
-        with pytest.raises(FilesRefused, match=r"\(5, 6\)"):
-            await session.files.drop([("a", b"1")], 5, 6)
+        with pytest.raises(FilesRefused, match=r"\(50, 60\)"):
+            await session.files.drop([("a", b"1")], 50, 60)
 
 
 @pytest.mark.parametrize("what", ["drop", "dialog"])
@@ -106,7 +106,7 @@ async def test_what_is_off_at_the_server_says_who_can_turn_it_on(what: str) -> N
     async with opened(without(what)) as (_room, session), session.control():
         if what == "drop":
             with pytest.raises(FeatureOff, match=r"desktop\.upload_drop"):
-                await session.files.drop([("a", b"1")], 1, 1)
+                await session.files.drop([("a", b"1")], 100, 50)
         else:
             for call in (session.files.answer_dialog([("a", b"1")]), session.files.close_dialog()):
                 with pytest.raises(FeatureOff, match=r"desktop\.file_chooser_dialog"):
