@@ -170,6 +170,7 @@ class Rest:
                 content=content.chunks if isinstance(content, StreamedBody) else content,
                 extensions={"trace": trace},
             ) as response:
+                dialled.clear()  # it is the library's from here on, which may keep it for the next call
                 return await receive(response)
         except (httpx2.ConnectError, httpx2.NetworkError) as error:
             raise connect_failure(self._url, error, step=step) from None

@@ -290,3 +290,19 @@ async def test_after_a_download_that_broke_the_next_call_works(
             await rest.download("/api/broken", Bytes(), limit=None)
         await rest.download("/api/x", sink, limit=None)
     assert sink.data == b"whole"
+
+
+async def test_a_refused_download_leaves_the_connection_to_the_next_call(
+    serve: Serve, read_request: Reader, answer: Compose
+) -> None:
+    async def handler(stream: AnyStream) -> None:
+        for status in ("500 X", "200 OK", "200 OK"):
+            await read_request(stream)
+            await stream.send_all(answer(status, b'{"code":500,"message":"oops"}'))
+
+    async with serve(handler) as served, open_rest(served.url, None) as rest:
+        with pytest.raises(ProtocolViolation, match="oops"):
+            await rest.download("/api/x", Bytes(), limit=None)
+        await rest.download("/api/x", Bytes(), limit=None)
+        await rest.call("GET", "/api/x")
+        assert served.accepted == 1
