@@ -237,6 +237,12 @@ class VirtualRoom:
         self.simulator = simulator
         self._media = media
         self._nursery = nursery
+        self._handling: set[trio.Event] = set()
+
+    async def idle(self) -> None:
+        """Wait until the server is through with every call that it has had."""
+        for handling in tuple(self._handling):
+            await handling.wait()
 
     @property
     def client(self) -> FakePeer:
@@ -252,9 +258,11 @@ class VirtualRoom:
         self.simulator.journal.add("", "http", "received", f"{request.method} {request.path}", request.body)
 
         async def handle() -> None:
+            self._handling.add(done)
             response = await self.simulator._rest.answer(request)
             types = () if response.content_type is None else (("content-type", response.content_type),)
             answers.append(Answer(int(response.status), types + response.headers, response.body))
+            self._handling.discard(done)
             done.set()
 
         self._nursery.start_soon(handle)
