@@ -437,6 +437,8 @@ CALLS: dict[str, Scenario] = {
 }
 """By the name of the call, and in brackets a way of using it: what is cancelled."""
 
+JPEG = b"\xff\xd8\xff\xe0"
+"""As much of a screenshot as is looked at."""
 AT_ONCE = {"screen.cast"}
 """The server has no screencast, which is told without a step."""
 SERVER_TAKES = 4.0
@@ -526,7 +528,7 @@ def test_cancelled_at_every_step(name: str, video: str) -> None:
         ):
             async with room.open_session("agent", video=video, audio=name.startswith("audio.")) as session:
                 scene = Scene(room, session, other)
-                room.simulator._rest.screenshot = lambda _quality: b"a picture"
+                room.simulator._rest.screenshot = lambda _quality: JPEG
                 tasks = count_tasks()
                 with swept():
                     await CALLS[name](scene)
