@@ -5,10 +5,9 @@ Each looks at one frame after the other and keeps what it needs of the last one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import trio
+from typing import TYPE_CHECKING, TypeAlias
 
 from neko_trio.desktop.pixels import Pixel
 from neko_trio.desktop.regions import Box, box_in_picture, box_on_screen
@@ -19,8 +18,12 @@ if TYPE_CHECKING:
     from neko_trio.desktop.templates import Wanted
     from neko_trio.media.frames import Frame
 
+Check: TypeAlias = Callable[[], object]
+"""Called now and then, raises when nobody wants the result any more."""
+
 BLEEDING = 2
 """Pixels around one in which its colour shows: pictures have one value of colour for four pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -58,11 +61,12 @@ class Reference:
     """A part of the screen as it was, to compare frames with."""
 
     def __init__(self, region: Box | None, tolerance: float) -> None:
-        self._region, self._tolerance = region, tolerance
+        self.region = region
+        self._tolerance = tolerance
         self._sight: Sight | None = None
         self._sizes: object = None
 
-    def advance(self, frame: Frame) -> Change | None:
+    def advance(self, frame: Frame, _check: Check) -> Change | None:
         """What has changed in this frame since the last one that had changed; the first is where that begins.
 
         One of another size has changed as a whole. Raises :class:`~neko_trio.errors.InvalidInput` when the region is no
@@ -71,7 +75,7 @@ class Reference:
         from neko_trio.desktop.comparing import changed, sight
 
         sizes = frame.screen_size, frame.picture_size
-        box = box_in_picture(self._region, *sizes)
+        box = box_in_picture(self.region, *sizes)
         before, now = self._sight, sight(frame, box)
         known = before is not None and sizes == self._sizes
         found = changed(before, now, self._tolerance) if before is not None and known else box
@@ -91,11 +95,11 @@ class Search:
         self._sight: Sight | None = None
         self._sizes: object = None
 
-    def match(self, frame: Frame) -> Match | None:
+    def match(self, frame: Frame, check: Check) -> Match | None:
         """Where it is in this frame, of which only what differs from the frame before is searched.
 
         Raises :class:`~neko_trio.errors.InvalidInput` when the region is smaller than the picture, or no longer on the
-        screen. In a worker thread of trio: it ends early when its task is cancelled.
+        screen. ``check`` is called every few milliseconds, and may raise.
         """
         from neko_trio.desktop.comparing import changed, sight
 
@@ -118,9 +122,7 @@ class Search:
                 near[2] - left + BLEEDING,
                 near[3] - top + BLEEDING,
             )
-        found = template.find(
-            frame.crop(box).to_ndarray(), self._tolerance, near=near, check=trio.from_thread.check_cancelled
-        )
+        found = template.find(frame.crop(box).to_ndarray(), self._tolerance, near=near, check=check)
         self._sight, self._sizes = now, sizes
         if found is None:
             return None

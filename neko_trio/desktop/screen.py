@@ -148,7 +148,7 @@ class Screen:
         ``None`` is all of it. ``since``: the frame that it is compared with, a newer one that differs is the change;
         ``None`` is the newest there is as the call begins. What was cut out of it, or laid over it, is left out of
         account. ``tolerance``: how much a pixel may differ, of 255, in brightness or colour; 8x8 pixels together may
-        differ by a fifth of it. By default that is above the noise of the server's codec, and below one character
+        differ by an eighth of it. By default that is above the noise of the server's codec, and below one character
         typed; less than about 30 makes noise a change, 255 waits for another size of the screen.
 
         The newest frames are looked at, 0.6 ms each at 720p and 1.2 ms at 1080p in a worker thread: what comes and goes

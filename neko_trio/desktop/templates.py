@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from neko_trio.desktop.regions import Extent
 from neko_trio.desktop.searching import Colours, Template
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 LARGEST = 16_384
 """Pixels of a side: more than any screen has."""
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a file."""
 
 
 class Wanted:
@@ -63,16 +69,18 @@ def wanted(image: NDArray[np.uint8] | Frame | str | os.PathLike[str]) -> Wanted:
 
 
 def _from_file(path: str | os.PathLike[str]) -> Colours:
+    with open(path, "rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise InvalidInput(f"{os.fspath(path)!r} is larger than {MOST_BYTES} bytes.")
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             if max(image.size) > LARGEST:
                 raise InvalidInput(f"A picture to look for has at most {LARGEST} pixels a side, not {image.size}.")
-            if image.has_transparency_data:
-                return _from_array(np.asarray(image.convert("RGBA")))
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, SyntaxError, ValueError) as error:
-        if isinstance(error, InvalidInput):
-            raise
+            return _from_array(np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB")))
+    except InvalidInput:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError):
         raise InvalidInput(f"{os.fspath(path)!r} is no picture file.") from None
 
 

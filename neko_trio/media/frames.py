@@ -225,7 +225,8 @@ class Frame:
         width, height = self.size
         if not (0 <= x < width and 0 <= y < height):
             raise InvalidInput(f"({x}, {y}) is not inside the frame, which is {width}x{height}.")
-        across, down = self._in_screen(x + 0.5, y + 0.5)  # its middle: scaling up again must not drift to the upper left
+        # The pixel's middle: scaling up again must not drift to the upper left.
+        across, down = self._in_screen(x + 0.5, y + 0.5)
         return int(across), int(down)
 
     def _in_screen(self, x: float, y: float) -> tuple[float, float]:
