@@ -527,3 +527,25 @@ async def test_a_steal_from_one_who_was_just_faster(
         assert free.state.value.is_host
     assert free.takes == 1
     assert free.server.handled == [REQUEST, RELEASE]
+
+
+async def test_back_in_time_while_the_question_is_still_under_way(
+    free: Desk, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    async with free.control.control(regain=4):
+        free.server.socket_delay = 2.5
+        nursery.start_soon(at, 3, lambda: free.server.set_host(ME))
+        free.server.set_host(OTHER)
+        await free.inputs.submit([Move(1, 1)])
+        assert trio.current_time() == pytest.approx(5)
+        free.server.socket_delay = 0
+
+
+async def test_a_right_that_went_before_the_role_did(free: Desk, autojump_clock: MockClock) -> None:
+    """The server tells of a profile first, and then that nobody is host."""
+    with pytest.raises(ControlLost, match="may not control") as lost:
+        async with free.control.control(regain=True):
+            free.server.profile(can_host=False)
+            free.server.set_host(None)
+            await trio.sleep_forever()
+    assert isinstance(lost.value.__cause__, NotAllowed)
