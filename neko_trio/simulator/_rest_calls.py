@@ -1,8 +1,9 @@
 """The REST calls about the room, and the routes of all of them.
 
-Facts: `server/internal/api/room` and the plugins, at the server's defaults: screencast off.
+Facts: `server/internal/api/room` and the plugins.
 """
 
+import re
 from http import HTTPStatus
 
 import msgspec
@@ -39,6 +40,9 @@ from neko_trio.simulator._values import RoomSettings, ScreenSize, from_json
 __all__ = ["ROUTES"]
 
 _NO_CACHE = (("Cache-Control", "no-cache, no-store, must-revalidate"),)
+
+_CAST_QUALITY = 60
+"""JPEG quality of the screencast (`server/internal/config/capture.go`)."""
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -207,7 +211,7 @@ async def _screen_sizes(call: Call) -> Response:
 
 async def _screen_shot(call: Call) -> Response:
     text = call.request.query.get("quality", "")
-    quality = int(text) if text.isascii() and text.isdigit() else 90
+    quality = int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else 90  # as Go's strconv.Atoi
     image = await trio.to_thread.run_sync(call.rest.screenshot, max(1, min(quality, 100)))
     return Response(HTTPStatus.OK, image, "image/jpeg", _NO_CACHE)
 
@@ -215,7 +219,10 @@ async def _screen_shot(call: Call) -> Response:
 async def _screen_cast(call: Call) -> Response:
     if call.room.private_for(call.session):
         raise HttpError(HTTPStatus.BAD_REQUEST, "private mode is enabled but no fallback image available")
-    raise HttpError(HTTPStatus.BAD_REQUEST, "screencast pipeline is not enabled")
+    if not call.room.screencast:
+        raise HttpError(HTTPStatus.BAD_REQUEST, "screencast pipeline is not enabled")
+    image = await trio.to_thread.run_sync(call.rest.screenshot, _CAST_QUALITY)
+    return Response(HTTPStatus.OK, image, "image/jpeg", _NO_CACHE)
 
 
 # Plugins

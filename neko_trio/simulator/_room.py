@@ -58,6 +58,7 @@ class Room:
         streams: tuple[str, ...],
         ice_servers: tuple[dict[str, Any], ...] = (),
         touch: bool = False,
+        screencast: bool = False,
         chat: bool = True,
         files: FileOptions | None = None,
         api_token: str | None = None,
@@ -76,6 +77,7 @@ class Room:
         self.ice_servers = ice_servers
         """What `signal/provide` hands out."""
         self.touch = touch
+        self.screencast = screencast
         self.sessions: dict[str, Session] = {}
         self.broadcast_url = ""
         """The last one; it stays when the broadcast ends."""
@@ -194,7 +196,7 @@ class Room:
             "sessions": {each.id: each.data() for each in self.sessions.values()},
             "settings": self.settings,
             "touch_events": self.touch,
-            "screencast_enabled": False,
+            "screencast_enabled": self.screencast,
             "webrtc": {"videos": list(self.streams)},
         }
 
@@ -310,8 +312,8 @@ class Room:
     # Screen, clipboard, statistics
 
     def screen_sizes(self) -> list[ScreenSize]:
-        sizes = [self.largest, self.screen]
-        return [size for index, size in enumerate(sizes) if size not in sizes[:index]]
+        """What X had when the server started, Xvfb its one size without a rate; not what has been made since."""
+        return [ScreenSize(self.largest.width, self.largest.height, 0)]
 
     def fitting_screen(self, wanted: ScreenSize) -> ScreenSize:
         """What X makes of it: the width a multiple of 8, 60 Hz for none.  Raises `RoomError` where X refuses."""

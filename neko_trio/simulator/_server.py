@@ -202,6 +202,7 @@ async def open_simulator(
     nat1to1: str | None = None,
     icelite: bool = False,
     touch: bool = False,
+    screencast: bool = False,
     chat: bool = True,
     api_token: str | None = None,
     files: FileOptions | None = None,
@@ -227,6 +228,7 @@ async def open_simulator(
     `files`: what of files and links is on, by default as at the server.
     `microphone`: whether clients' sound is taken (see `Simulator.microphone`).
     `touch`: there is a touch screen, as with the server's X input driver; without, touches do nothing.
+    `screencast`: whether there are single pictures for everybody; at the server they are off by default.
 
     Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
     once: clients see `system/disconnect "connection shutdown"` where there is time for it.
@@ -271,6 +273,7 @@ async def open_simulator(
                 streams=streams,
                 ice_servers=tuple(dict(server) for server in ice_servers),
                 touch=touch,
+                screencast=screencast,
                 chat=chat,
                 files=files,
                 api_token=api_token,

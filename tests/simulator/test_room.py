@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import trio
 
@@ -220,6 +221,43 @@ async def test_the_screen_takes_what_x_can_make(house: House) -> None:
             await ann.set_screen(5000, 4000)
         await ann.send(requests.ScreenSet(5000, 4000, 30))
         assert house.simulator.screen_size == (1000, 600)
+        # Seen: what X had from the start, without a rate, and not what was made since.
+        _, token = await house.login("bea", admin=True)
+        sizes = await house.call("GET", "/api/room/screen/configurations", token=token)
+        assert sizes.json() == [{"width": 1280, "height": 720, "rate": 0}]
+
+
+async def test_single_pictures_for_everybody(open_house: OpenHouse) -> None:
+    path = "/api/room/screen/cast.jpg"
+    async with open_house() as house:
+        _, token = await house.login("bob")
+        assert (await house.call("GET", path, token=token)).json()["message"] == "screencast pipeline is not enabled"
+    async with open_house(screencast=True) as house, house.simulator.person("ann", admin=True) as ann:
+        _, token = await house.login("bob")
+        answer = await house.call("GET", path, token=token)
+        assert (answer.status, answer.body[:3]) == (200, b"\xff\xd8\xff")
+        await ann.set_settings(private_mode=True)
+        answer = await house.call("GET", path, token=token)
+        assert answer.status == 400
+        assert "private mode" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(("asked", "as_for"), [("-5", "1"), ("0", "1"), ("101", "100"), ("abc", "90"), ("", "90")])
+async def test_the_quality_of_a_screenshot_is_read_as_go_does(open_house: OpenHouse, asked: str, as_for: str) -> None:
+    class Still:
+        def render(self, now: float) -> Any:
+            return np.arange(64 * 48 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 64, 3)
+
+        def on_input(self, event: InputEvent) -> None:
+            raise AssertionError
+
+    async with open_house(desktop=Still(), size=(64, 48)) as house:
+        _, token = await house.login("ann", admin=True)
+        one, other = [
+            (await house.call("GET", f"/api/room/screen/shot.jpg?quality={quality}", token=token)).body
+            for quality in (asked, as_for)
+        ]
+        assert one == other
 
 
 async def test_inactive_cursors(open_house: OpenHouse) -> None:
