@@ -301,7 +301,7 @@ async def test_without_regain_a_new_block_lets_go_of_what_the_loss_left_pressed(
         async with free.control.control():
             await free.inputs.submit([KeyDown(97), ButtonDown(1)])
             free.server.set_host(OTHER)
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     free.server.set_host(None)
     free.server.handled.clear()
     async with free.control.control():
@@ -356,7 +356,7 @@ async def test_what_nobody_could_give_back_ends_the_block(
     nursery.start_soon(at, 1, shut_out)
     with pytest.raises(ControlLost, match=r"controls are locked|private mode|may not control") as lost:
         async with free.control.control(regain=True):
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     assert trio.current_time() == pytest.approx(1)
     assert isinstance(lost.value.__cause__, why)
     assert server.handled == [REQUEST]
@@ -547,5 +547,5 @@ async def test_a_right_that_went_before_the_role_did(free: Desk, autojump_clock:
         async with free.control.control(regain=True):
             free.server.profile(can_host=False)
             free.server.set_host(None)
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     assert isinstance(lost.value.__cause__, NotAllowed)
