@@ -21,8 +21,12 @@ logger = logging.getLogger("neko_trio.keyboard")
 
 STEP = "keyboard"
 
-SPARE_KEYCODES = 19
-"""Characters beyond the layout that a server can type before it loses them silently (seen; xkeyboard-config 2.35)."""
+SPARE_KEYCODES = 12
+"""Characters beyond the layout that are put on spare keycodes: as many as every server has.
+
+With the layout ``us`` of xkeyboard-config 2.35 there are 19 (seen); newer versions give four more to the keys of
+laptops, and Japanese keyboards have two more than others.
+"""
 
 _MAP = "/api/room/keyboard/map"
 _MODIFIERS = "/api/room/keyboard/modifiers"

@@ -76,9 +76,9 @@ class Keyboard:
     def spare_keycodes(self) -> int | None:
         """How many different characters beyond its layout the server can type; ``None`` for any number.
 
-        It puts each on a spare keycode, and when none is left it loses the key without a word: there are 19 with
-        the layouts of xkeyboard-config 2.35, for all its sessions together, until its layout is set (seen). With
-        ``None`` nothing is counted, and :meth:`type` pastes nothing by itself; with 0 no spare keycode is used.
+        It puts each on a spare keycode, and when none is left it loses the key without a word. There are some 13 to 19,
+        for all its sessions together, until its layout is set; 12 are used unless this says otherwise. With ``None``
+        nothing is counted, and :meth:`type` pastes nothing by itself; with 0 no spare keycode is used.
         """
         return self._map.spare_keycodes
 
@@ -278,11 +278,10 @@ class Keyboard:
             await self._inputs.press_again(releases, before=trio.current_time() - PRESS_AGAIN + 0.5)
 
     def _too_many(self, wanting: frozenset[str]) -> InvalidInput:
-        number = self.spare_keycodes
         return InvalidInput(
-            f"The text has {len(wanting)} characters that need a spare keycode, or no key at all: the server's layout "
-            f"does not have them. It has {number} spare keycodes, of which this session may have used some, and loses "
-            "what finds none silently.",
+            f"The text has {len(wanting)} characters that the server's layout does not have. At most "
+            f"{self.spare_keycodes} spare keycodes are used for such, some by what was typed before: a character "
+            "that finds none would be lost silently.",
             hint="Leave paste out, or set a layout that has them.",
             step=STEP,
         )

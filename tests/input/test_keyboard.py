@@ -97,11 +97,11 @@ async def test_what_cannot_be_typed_is_told_before_anything_is_sent(
 
 async def test_spare_keycodes_run_out(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
     await keyboard.type("αβγδεζηθικ", paste=False)
-    await keyboard.type("ΑΒΓΔ λμνξο", paste=False)
+    await keyboard.type("αβγ λμ", paste=False)
     sent = len(desk.server.hops)
-    with pytest.raises(InvalidInput, match="19 spare keycodes"):
+    with pytest.raises(InvalidInput, match="12 spare keycodes"):
         await keyboard.type("abcυ", paste=False)
-    with pytest.raises(InvalidInput, match="19 spare keycodes"):
+    with pytest.raises(InvalidInput, match="12 spare keycodes"):
         await keyboard.press("ctrl+υ")
     assert len(desk.server.hops) == sent
     await keyboard.type("abc αβγ", paste=False)
