@@ -15,6 +15,7 @@ from neko_trio.errors import (
     InvalidInput,
     ProtocolViolation,
 )
+from neko_trio.protocol.client_request import ClientRequest
 from neko_trio.protocol.events import OpenInAppInit
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
 from tests.files.rooms import lying
@@ -102,3 +103,38 @@ async def test_events_about_links_and_choosers_change_the_state_once() -> None:
         assert state.opens_links is False
         with pytest.raises(FeatureOff):
             await session.open_link("http://x/")
+
+
+async def test_a_listed_name_that_is_none_is_not_asked_for(tmp_path: Path) -> None:
+    names = ("../../x", "/etc/x", "..", ".", "", "x\n")
+    server = lying(names)
+    async with open_scripted_session(server, FakeMedia()) as session:
+        for name in names:
+            for call in (
+                session.files.read(name),
+                session.files.download(name, to=tmp_path, save_as="good"),
+                session.files.delete(name),
+                session.files.upload(b"x", name=name, overwrite=True),
+            ):
+                with pytest.raises(InvalidInput, match="file name"):
+                    await call
+        assert server.rest.calls == []
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_server_that_is_about_to_say_that_it_opens_links_is_waited_for() -> None:
+    server = ScriptedServer()
+    answer = server.on["send/unicast"]
+
+    def late(request: ClientRequest) -> None:
+        server.send(OpenInAppInit(enabled=True))
+        answer(request)
+
+    server.on["send/unicast"] = late
+    server.rest.on["POST", "/api/openinapp/openlink"] = lambda _body: None
+    async with open_scripted_session(server, FakeMedia()) as session:
+        server.give_host(session.state.session_id)
+        await session.wait_state(lambda state: state.is_host)
+        assert session.state.opens_links is None
+        await session.open_link("http://x/")
+    assert server.rest.calls == [("POST", "/api/openinapp/openlink", {"text": "http://x/"})]
