@@ -401,6 +401,27 @@ async def test_a_hold_over_a_role_that_went_ends_quietly(
     assert desk.server.hops == [1]
 
 
+async def test_a_hold_whose_role_comes_back_is_pressed_by_the_first_plan(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    back = trio.Event()
+    async with keyboard.hold("ctrl"):
+        await desk.inputs.flush()
+        desk.inputs.lose_role(back.wait)
+        desk.inputs.resume()
+        await trio.sleep(30)
+        assert desk.server.handled == [KeyDown(CTRL)]
+        await keyboard.press("a")
+        await trio.sleep(9)
+    await desk.inputs.flush()
+    a = ord("a")
+    assert desk.server.handled[1:] == [
+        *(KeyUp(CTRL), KeyDown(CTRL), KeyDown(a), KeyUp(a)),
+        *(KeyUp(CTRL), KeyDown(CTRL)),  # eight seconds after that
+        KeyUp(CTRL),
+    ]
+
+
 async def test_what_a_hold_raises_leaves_bare(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:
     with pytest.raises(KeyError):
         async with keyboard.hold("ctrl"):
