@@ -273,7 +273,7 @@ class SessionLost(NetworkError):
 
 
 class InputInDoubt(NetworkError):
-    """The connection went away before the server confirmed the input."""
+    """The connection, or a host role that is waited for to come back, went away before the input was confirmed."""
 
 
 class MediaThreadLost(NekoError):

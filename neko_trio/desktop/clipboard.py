@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from neko_trio._ports.bus import EventBus, Subscription
+from neko_trio._ports.finishing import finished
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.rest import Refusals, RestPort
 from neko_trio._ports.state import StateCell
@@ -34,6 +35,9 @@ LIMIT = 16 * 2**20
 """Bytes of the server's answer that are read unless the caller says otherwise."""
 
 PASTE_CHORD = "ctrl+v"
+
+WRITE_TIME = 2.0
+"""Seconds for which a write that was cancelled is waited for. It takes the server some 20 ms."""
 
 _PATH = "/api/room/clipboard"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -112,6 +116,7 @@ class Clipboard:
         self._inputs, self._rest, self._state, self._admit = inputs, rest, state, admit
         self._written: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._news: EventBus[ClipboardUpdate | _RoleGone] = EventBus()
+        self._writing = trio.Lock()
         self._hosting = False
         self.foreign_total = 0
         """Updates so far that were not this session's."""
@@ -285,8 +290,19 @@ class Clipboard:
             )
 
     async def put(self, content: Content) -> None:
-        """Write a form without waiting for the input before."""
+        """Write a form without waiting for the input before.
+
+        Two writes at once are more than the server takes: the second meets an xclip that has not started, which is a
+        panic, or kills the one that is being written to, which then waits for X for ever, and with it every later write
+        (``internal/desktop/clipboard.go``, seen). So there is one at a time, and a cancelled one is waited for.
+        """
         self._check(access=True)
+        async with self._writing:
+            await self._inputs.ask()  # a paste that was cancelled may be at it still
+            self._check(access=True)
+            await finished(lambda: self._put(content), within=WRITE_TIME)
+
+    async def _put(self, content: Content) -> None:
         shown = content.html or content.text  # the server's order; and xclip answers every form with it
         form = {"html": content.html} if content.html else {"text": content.text}
         digest = _digest(shown)
@@ -314,7 +330,7 @@ class Clipboard:
         return bytes(body.content)
 
     async def _command(self, request: ClientRequest, text: str | None = None) -> None:
-        async with self._inputs.quiet():
+        async with self._writing, self._inputs.quiet():
             self._check(access=text is not None)
             if text is not None:
                 self._written.append(_digest(text))
@@ -350,7 +366,9 @@ class _Body:
 _REFUSALS: Refusals = {
     403: lambda message: NotAllowed(f"The server refuses the clipboard: {message!r}.", step=STEP),
     500: lambda _message: ProtocolViolation(
-        "The server could not set its clipboard.", hint="Its owner must see that xclip is installed there.", step=STEP
+        "The server could not set its clipboard: it has no xclip, or somebody else was setting it at the same moment.",
+        hint="Its log tells which.",
+        step=STEP,
     ),
 }
 

@@ -82,8 +82,8 @@ def refused_file(url: ServerUrl, path: str, answer: Answer, *, step: str, refusa
 def _refused(
     url: ServerUrl, path: str, answer: Answer, step: str, refusals: Refusals, message: str | None
 ) -> NekoError:
-    if message is not None and answer.status in refusals:
-        return refusals[answer.status](message)
+    if answer.status in refusals and (message is not None or not answer.body):  # a panic is a 500 without a word
+        return refusals[answer.status](message or "")
     return unexpected(url, path, answer, step=step)
 
 

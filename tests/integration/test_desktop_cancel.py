@@ -70,13 +70,29 @@ async def hold(session: Session) -> None:
         await session.flush()
 
 
+async def clipboard(session: Session) -> None:
+    """By both of its routes, which the server must never have at once."""
+    await session.clipboard.write("text")
+    async with session.keyboard.hold("shift"):
+        await session.flush()
+    await session.clipboard.select_all()
+    await session.clipboard.paste("other")
+
+
 async def touch(session: Session) -> None:
     await session.touch.tap(20, 20)
     await session.touch.swipe((20, 20), (200, 200), duration=0.02, steps=2)
     await session.touch.pinch((100, 100), start=20, end=60, duration=0.02, steps=2)
 
 
-SCENARIOS: list[tuple[Scenario, int]] = [(click, 1), (drag, 4), (down_and_up, 1), (type_text, 1), (hold, 1)]
+SCENARIOS: list[tuple[Scenario, int]] = [
+    (click, 1),
+    (drag, 4),
+    (down_and_up, 1),
+    (type_text, 1),
+    (hold, 1),
+    (clipboard, 2),
+]
 """With how many steps from one cancellation to the next."""
 
 

@@ -1,0 +1,38 @@
+"""A call that its caller's cancellation does not cut off half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import outcome
+import trio
+
+
+async def finished(call: Callable[[], Awaitable[None]], *, within: float) -> None:
+    """Do ``call``; cancelled, wait until it is done all the same, ``within`` seconds at most, and then be cancelled.
+
+    For what must not overlap at the server with the next of its kind. Raises what ``call`` raises.
+    """
+    done = trio.Event()
+    results: list[outcome.Outcome[None]] = []
+    scope = trio.CancelScope(shield=True)
+
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C belongs to the caller's task
+    async def run() -> None:
+        with scope:
+            try:
+                await call()
+                results.append(outcome.Value(None))
+            except Exception as error:  # noqa: BLE001 - raised again in the caller's task, outside of the nursery
+                results.append(outcome.Error(error))
+        done.set()
+
+    await trio.lowlevel.checkpoint()  # cancelled before it began, it is not begun
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        try:
+            await done.wait()
+        except trio.Cancelled:
+            scope.deadline = trio.current_time() + within
+            raise
+    results[0].unwrap()
