@@ -131,6 +131,11 @@ class KeyMap:
             return frozenset(filter(only_pasted, wanting))
         return frozenset(wanting - (self._spares or set()))
 
+    def uses_spares(self, chars: Iterable[str]) -> bool:
+        """Whether any of these is typed by a spare keycode. ``False`` while the layout is not known."""
+        layout = self._layout
+        return layout is not None and any(char not in "\n\t" and layout.key(char) is None for char in chars)
+
     def fits(self, wanting: frozenset[str]) -> bool:
         """Whether spare keycodes for all of these are left, once :meth:`secure` has been called."""
         if any(map(only_pasted, wanting)):

@@ -57,7 +57,7 @@ class Keyboard:
     def __init__(self, inputs: InputPort, key_map: KeyMap, clipboard: Clipboard, *, admit: Callable[[], None]) -> None:
         """``admit`` raises the typed error of a session that is not host."""
         self._inputs, self._map, self._clipboard, self._admit = inputs, key_map, clipboard, admit
-        self._typed_at = -math.inf
+        self._typed_at = self._spares_at = -math.inf  # the last key, and the last that had a spare keycode
         self.paste_time = PASTE_TIME
         """Seconds that a program has for reading the clipboard once :meth:`type` has told it to paste. More for
         programs that are slow to react: nothing says when they have read it."""
@@ -171,7 +171,7 @@ class Keyboard:
         if not layout:
             raise InvalidInput("The layout has no name.", hint="Use X.Org's names, such as 'us' or 'de'.", step=STEP)
         self._admit()
-        await self._settle()
+        await self._settle(self._typed_at)
         self._admit()
         await self._map.set(Layout(layout, variant))
         await trio.sleep(MAP_TIME)
@@ -228,9 +228,9 @@ class Keyboard:
             await self._press_all(stretch)
 
     async def _press_all(self, text: str) -> None:
-        keys = map(self._key, text)
+        keys, spares = map(self._key, text), self._map.uses_spares(text)
         for plan in text_plans(keys, CHUNK):
-            self._typed_at = trio.current_time()
+            self._note(spares)
             await self._inputs.submit(plan)
 
     def _key(self, char: str) -> Key:
@@ -245,15 +245,21 @@ class Keyboard:
     async def _use(self, wanting: frozenset[str]) -> None:
         """Have spare keycodes for these characters: there are enough, if none is in use by others."""
         if wanting and self._map.doubtful:
-            await self._settle()
+            await self._settle(self._spares_at)  # the other keys stay what they are
             self._admit()
             await self._map.secure()
         self._map.use(wanting)
 
-    async def _settle(self) -> None:
-        """All input has been handled, and programs have had the time to read what was typed."""
+    def _note(self, spares: bool) -> None:
+        """Something is typed now."""
+        self._typed_at = trio.current_time()
+        if spares:
+            self._spares_at = self._typed_at
+
+    async def _settle(self, since: float) -> None:
+        """All input has been handled, and programs have had the time to read what was typed at ``since``."""
         await self._inputs.flush()
-        await trio.sleep(max(0.0, self._typed_at + MAP_TIME - trio.current_time()))
+        await trio.sleep(max(0.0, since + MAP_TIME - trio.current_time()))
 
     async def _find_keys(self, keysyms: Sequence[int]) -> None:
         """What is to be known of keys before they are pressed. Raises ``InvalidInput`` for what would be lost."""
@@ -265,7 +271,7 @@ class Keyboard:
         if not self._map.fits(wanting):
             raise self._too_many(wanting)
         await self._use(wanting)
-        self._typed_at = trio.current_time()
+        self._note(self._map.uses_spares(chars))
         if CAPS_LOCK in keysyms:
             self._map.forget_locks()
 

@@ -113,17 +113,20 @@ async def test_what_others_may_have_used_is_freed_before_the_first(
     desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
 ) -> None:
     desk.x.layout = {"layout": "de", "variant": "nodeadkeys"}
+    began = trio.current_time()
     await keyboard.press("a")
     assert desk.x.layouts_set == 0
     await keyboard.type("a1é")
     assert desk.x.layouts_set == 1
     assert desk.x.layout == {"layout": "de", "variant": "nodeadkeys"}
+    assert trio.current_time() == began  # keys of the layout stay what they are: nothing to wait for
     await keyboard.type("éè")
     assert desk.x.layouts_set == 1
     desk.server.set_host("other-67890")
     desk.server.set_host("me-12345")
     await keyboard.type("é")
     assert desk.x.layouts_set == 2
+    assert trio.current_time() == pytest.approx(began + MAP_TIME)  # until "éè" has been read
 
 
 async def test_a_layout_has_characters_of_its_own(desk: Desk, keyboard: Keyboard, autojump_clock: MockClock) -> None:

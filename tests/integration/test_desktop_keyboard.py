@@ -52,6 +52,16 @@ async def test_typed_text_arrives_byte_for_byte(neko_session: Session, terminal:
         await terminal.until(text)
 
 
+async def test_freeing_the_spare_keycodes_spoils_nothing_that_is_being_read(
+    neko_session: Session, terminal: Terminal
+) -> None:
+    for _ in range(5):
+        neko_session._parts.key_map.forget()  # as if another had been host
+        await neko_session.keyboard.type("plain text " * 20)
+        await neko_session.keyboard.type("é👋 and on")
+        await terminal.until("plain text " * 20 + "é👋 and on")
+
+
 async def test_a_thousand_characters_of_mixed_unicode(neko_session: Session, terminal: Terminal) -> None:
     text = thousand_characters()
     assert len(text) == 1000
