@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from neko_trio._statistics import Statistics
     from neko_trio._timeline import Timeline
     from neko_trio.audio.microphone import Microphone
-    from neko_trio.desktop.clipboard import ClipboardUpdate
+    from neko_trio.desktop.clipboard_values import ClipboardUpdate
     from neko_trio.desktop.cursor import Cursor
     from neko_trio.desktop.key_map import Layout
     from neko_trio.desktop.looking import Change, Match
@@ -69,7 +69,7 @@ _HOMES = {
     "AudioBlock": "neko_trio._ports.audio",
     "Microphone": "neko_trio.audio.microphone",
     "Layout": "neko_trio.desktop.key_map",
-    "ClipboardUpdate": "neko_trio.desktop.clipboard",
+    "ClipboardUpdate": "neko_trio.desktop.clipboard_values",
     "Member": "neko_trio.room.values",
     "State": "neko_trio._state",
     "Timeline": "neko_trio._timeline",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +15,7 @@ from neko_trio._ports.finishing import finished
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.rest import Refusals, RestPort
 from neko_trio._ports.state import StateCell
+from neko_trio.desktop.clipboard_values import STEP, Body, ClipboardUpdate, Content, checked, digest
 from neko_trio.desktop.keys import held_around, keys_of
 from neko_trio.errors import ClipboardEmpty, InvalidInput, NekoError, NotAllowed, ProtocolViolation
 from neko_trio.protocol import requests
@@ -25,11 +24,6 @@ from neko_trio.protocol.events import ClipboardUpdated
 
 if TYPE_CHECKING:
     from neko_trio._state import State
-
-STEP = "clipboard"
-
-LONGEST = 4 * 2**20
-"""Bytes of UTF-8 that are written: the server tells them back in one WebSocket message, escaped."""
 
 LIMIT = 16 * 2**20
 """Bytes of the server's answer that are read unless the caller says otherwise."""
@@ -43,30 +37,6 @@ _PATH = "/api/room/clipboard"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _REMEMBERED = 64
 """Own writes whose ``clipboard/updated`` may still come."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClipboardUpdate:
-    """The clipboard has new content."""
-
-    text: str
-    """Its text. What owns it may answer with other bytes, such as HTML or a picture: those are shown as text."""
-    own: bool
-    """Whether this session wrote it, and not a program of the desktop."""
-
-    def __repr__(self) -> str:
-        return f"ClipboardUpdate({len(self.text)} characters, own={self.own})"
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What ``GET /api/room/clipboard`` says."""
-
-    text: str = ""
-    html: str = ""
-
-    def __repr__(self) -> str:
-        return f"Content({len(self.text)} characters of text, {len(self.html)} of HTML)"
 
 
 class _RoleGone:
@@ -128,13 +98,13 @@ class Clipboard:
 
     async def write(self, text: str) -> None:
         """Put a text into the clipboard: any Unicode, at most 4 MiB of UTF-8."""
-        await self._write(Content(text=_checked(text)))
+        await self._write(Content(text=checked(text)))
 
     async def write_html(self, html: str) -> None:
         """Put HTML into the clipboard: see the class for what a program gets that wants text."""
         if not html:
             raise InvalidInput("There is no empty HTML in a clipboard.", hint='write("") empties it.', step=STEP)
-        await self._write(Content(html=_checked(html)))
+        await self._write(Content(html=checked(html)))
 
     async def read(self, *, limit: int = LIMIT) -> str:
         """The clipboard's text; ``""`` when there is none, be it that nothing owns the clipboard.
@@ -218,7 +188,7 @@ class Clipboard:
         program pastes is its own affair; it asks for the clipboard when it has read the keys, mostly within some
         milliseconds. Raises :class:`~neko_trio.errors.InvalidInput` while this session holds a key.
         """
-        if text is not None and not _checked(text):
+        if text is not None and not checked(text):
             raise InvalidInput("There is nothing to paste in an empty text.", step=STEP)
         chord = keys_of(self.paste_chord)
         if chord == keys_of(PASTE_CHORD):
@@ -251,10 +221,10 @@ class Clipboard:
 
     def on_update(self, event: ClipboardUpdated) -> None:
         """The server says that the clipboard has changed. In the reader; never waits."""
-        digest = _digest(event.text)
-        own = digest in self._written
+        written = digest(event.text)
+        own = written in self._written
         if own:
-            while self._written.popleft() != digest:
+            while self._written.popleft() != written:
                 pass  # those before it have been overwritten before the server looked
         else:
             self.foreign_total += 1
@@ -305,13 +275,13 @@ class Clipboard:
     async def _put(self, content: Content) -> None:
         shown = content.html or content.text  # the server's order; and xclip answers every form with it
         form = {"html": content.html} if content.html else {"text": content.text}
-        digest = _digest(shown)
-        self._written.append(digest)
+        written = digest(shown)
+        self._written.append(written)
         try:
             await self._rest.call("POST", _PATH, json=form, step=STEP, refusals=_REFUSALS)
         except NekoError:
-            if digest in self._written:
-                self._written.remove(digest)
+            if written in self._written:
+                self._written.remove(written)
             raise
 
     async def _write(self, content: Content) -> None:
@@ -325,7 +295,7 @@ class Clipboard:
         self._check(access=True)
         await self._inputs.flush()
         self._check(access=True)
-        body = _Body(limit)
+        body = Body(limit)
         await self._rest.download(path, body, limit=None, step=STEP, refusals={**_REFUSALS, 500: _Nothing})
         return bytes(body.content)
 
@@ -333,34 +303,12 @@ class Clipboard:
         async with self._writing, self._inputs.quiet():
             self._check(access=text is not None)
             if text is not None:
-                self._written.append(_digest(text))
+                self._written.append(digest(text))
             await self._inputs.ask(request)
 
 
 class _Nothing(NekoError):
     """The clipboard has no such form: the server's xclip failed. Never leaves this module."""
-
-
-class _Body:
-    """What comes, in memory, up to a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self.content = bytearray()
-        self._limit = limit
-
-    def begin(self, size: int | None) -> None:
-        self._check(size or 0)
-
-    async def write(self, chunk: bytes) -> None:
-        self._check(len(self.content) + len(chunk))
-        self.content += chunk
-        await trio.lowlevel.checkpoint()
-
-    def _check(self, size: int) -> None:
-        if size > self._limit:
-            raise InvalidInput(
-                f"The clipboard holds more than limit={self._limit} bytes.", hint="Give a higher limit.", step=STEP
-            )
 
 
 _REFUSALS: Refusals = {
@@ -371,20 +319,3 @@ _REFUSALS: Refusals = {
         step=STEP,
     ),
 }
-
-
-def _checked(text: str) -> str:
-    if not isinstance(text, str):
-        raise InvalidInput(f"A clipboard holds a str, not {type(text).__name__}.", step=STEP)
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise InvalidInput("The text has half of a surrogate pair: it is no Unicode text.", step=STEP) from None
-    if size > LONGEST:
-        raise InvalidInput(f"A text for the clipboard has at most {LONGEST} bytes, not {size}.", step=STEP)
-    return text
-
-
-def _digest(text: str) -> bytes:
-    """Stands for a text that is not to be kept."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

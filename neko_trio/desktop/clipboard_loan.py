@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from neko_trio._ports.inputs import InputPort
-from neko_trio.desktop.clipboard import Clipboard, Content
+from neko_trio.desktop.clipboard import Clipboard
+from neko_trio.desktop.clipboard_values import Content
 from neko_trio.desktop.keys import held_around, keys_of
 from neko_trio.errors import InvalidInput, NekoError
 

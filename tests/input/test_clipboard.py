@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from neko_trio.desktop.clipboard import LONGEST, Clipboard, ClipboardUpdate
+from neko_trio.desktop.clipboard import Clipboard
+from neko_trio.desktop.clipboard_values import LONGEST, ClipboardUpdate
 from neko_trio.errors import ClipboardEmpty, HostTaken, InvalidInput, NotAllowed, ProtocolViolation, SessionClosed
 from neko_trio.protocol import requests
 from neko_trio.protocol.data_channel import KeyDown, KeyUp
