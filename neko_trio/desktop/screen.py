@@ -220,7 +220,8 @@ class Screen:
         Admins only: :class:`~neko_trio.errors.NotAllowed` at once for others. Raises
         :class:`~neko_trio.errors.InvalidInput` for a width that is no multiple of 8 (the server would take the next
         smaller one), and for a size that X refuses, after which everybody's pictures have stood still for a moment all
-        the same. Pictures of the new size come some 100 ms later. Cancelled, the size may change all the same.
+        the same. Pictures of the new size come some 100 ms later; with an odd height none may come, if the server's
+        encoder wants it even (x264enc, seen). Cancelled, the size may change all the same.
         """
         return await self._calls.set_size(width, height, rate)
 
