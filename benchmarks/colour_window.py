@@ -1,11 +1,11 @@
-"""An X client of a few lines: a window that paints itself in the next colour whenever a key is pressed.
+"""An X client of a few lines: a window that paints itself in the next colour whenever a key or a button is pressed.
 
     DISPLAY=:99 python colour_window.py [--delay MS]
 
-It says ``ready`` on its standard output, then for each key when it had painted (seconds of ``time.perf_counter``, one
-clock for all processes of a Linux machine), and runs until it is ended or its input closes. Xlib through ctypes: no
-package beyond libX11. ``--delay`` makes it a slow program. The colours follow each other in the order of
-:data:`PALETTE`, the first one stands there before any key.
+It says ``ready`` on its standard output, then for each of them when it had painted (seconds of
+``time.perf_counter``, one clock for all processes of a Linux machine), and runs until it is ended or its input closes.
+Xlib through ctypes: no package beyond libX11. ``--delay`` makes it a slow program. The colours follow each other in the
+order of :data:`PALETTE`, the first one stands there before any of them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PALETTE = ((255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), 
 BOX = (100, 100, 400, 300)
 """The window on the screen: left, top, width, height in px."""
 
-KEY_PRESS = 2  # X.h
-KEY_PRESS_MASK = 1
+KEY_PRESS, BUTTON_PRESS = 2, 4  # X.h
+KEY_PRESS_MASK, BUTTON_PRESS_MASK = 1, 1 << 2
 OVERRIDE_REDIRECT = 1 << 9
 GRAB_MODE_ASYNC = 1
 CURRENT_TIME = 0
@@ -88,7 +88,7 @@ def main() -> None:
     )
     attributes = SetWindowAttributes(override_redirect=1)  # the window manager keeps its hands off
     x11.XChangeWindowAttributes(display, window, OVERRIDE_REDIRECT, ctypes.byref(attributes))
-    x11.XSelectInput(display, window, KEY_PRESS_MASK)
+    x11.XSelectInput(display, window, KEY_PRESS_MASK | BUTTON_PRESS_MASK)
     x11.XMapRaised(display, window)
     x11.XSync(display, 0)
     if x11.XGrabKeyboard(display, window, 1, GRAB_MODE_ASYNC, GRAB_MODE_ASYNC, CURRENT_TIME):
@@ -99,7 +99,7 @@ def main() -> None:
     presses = 0
     while True:
         x11.XNextEvent(display, event)
-        if ctypes.cast(event, ctypes.POINTER(ctypes.c_int))[0] == KEY_PRESS:
+        if ctypes.cast(event, ctypes.POINTER(ctypes.c_int))[0] in (KEY_PRESS, BUTTON_PRESS):
             presses += 1
             time.sleep(delay)
             x11.XSetWindowBackground(display, window, pixel(PALETTE[presses % len(PALETTE)]))
