@@ -327,6 +327,12 @@ async def test_a_program_gets_what_is_dropped_on_it(session: Session, display: s
 async def test_a_program_gets_what_is_chosen_for_it(session: Session, display: str) -> None:
     with trio.fail_after(WITHIN):
         async with session.control(wait=True):
+            try:
+                await session.files.close_dialog()
+            except FilesRefused:
+                pass  # none is open: the server would see one
+            except FeatureOff as error:
+                pytest.skip(f"this server does not look for file choosers: {error.message}")
             async with open_program(display, "choose") as says:
                 state = await session.wait_state(lambda state: state.file_dialog is not None)
                 assert state.file_dialog == state.session_id

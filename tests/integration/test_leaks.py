@@ -44,7 +44,7 @@ async def test_a_hundred_connects_leave_nothing(apart: TestServer) -> None:
                 await connect(apart, name)
             cancelled += scope.cancelled_caught
             slowest = max(slowest, trio.current_time() - scope.deadline if scope.cancelled_caught else 0)
-        assert cancelled >= CANCELLED // 2, "too few connects were cancelled to say anything"
+        assert cancelled >= CANCELLED // 3, "too few connects were cancelled to say anything"
         assert slowest < LEFT_WITHIN
         await watch.gone(name)
 

@@ -57,6 +57,8 @@ def _value(key: str, value: Any) -> Any:
     match value:
         case dict() if key == "sessions":
             return {name: _value("", each) for name, each in value.items() if name.startswith("<session")}
+        case {"is_active": False} if key == "broadcast_status":
+            return {"is_active": False}  # where it went to before stays there for ever
         case dict():
             return {name: _value(name, each) for name, each in value.items()}
         case list() if key == "screen_sizes_list" or _is_sizes(value):
