@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from neko_trio.desktop.comparing import BLOCK, BLOCK_SHARE, changed, sight
+from neko_trio.desktop.comparing import BAND, BLOCK, BLOCK_SHARE, changed, sight
 from neko_trio.desktop.regions import Box, box_in_picture, box_on_screen
 from neko_trio.errors import InvalidInput
 from neko_trio.media.frames import Frame, FrameContext, frame_from_rgb
@@ -140,6 +140,16 @@ def test_changes_are_what_a_plain_account_says(
             spot[:] = np.clip(spot.astype(int) + strength * int(chance.choice([-1, 1])), 0, 255)
     found = changed(sight(frame_of(*before), box), sight(frame_of(*after), box), tolerance)
     assert found == slowly(before, after, box, tolerance)
+
+
+def test_changes_far_apart_are_in_one_box() -> None:
+    """Farther than what is compared at once."""
+    before = random_planes(3, 40, 3 * BAND)
+    after = [plane.copy() for plane in before]
+    for line, column in ((1, 30), (BAND + 5, 4), (3 * BAND - 2, 20)):
+        after[0][line, column] ^= 0x80
+    box = (0, 0, 40, 3 * BAND)
+    assert changed(sight(frame_of(*before), box), sight(frame_of(*after), box), 100) == (4, 1, 31, 3 * BAND - 1)
 
 
 @given(

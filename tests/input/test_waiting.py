@@ -458,6 +458,37 @@ async def test_it_is_waited_for_until_it_shows(desktop: Desktop, autojump_clock:
     assert (waiting.value.box, waiting.value.frame) == ((201, 99, 281, 139), shown)
 
 
+@pytest.mark.parametrize("edge", [(102, 62, 104, 82), (120, 62, 122, 82), (102, 62, 122, 64), (102, 80, 122, 82)])
+async def test_what_was_missing_of_it_is_enough_to_find_it(
+    desktop: Desktop, autojump_clock: MockClock, edge: tuple[int, int, int, int]
+) -> None:
+    """Only what has changed is searched, and that is an edge of it."""
+    box = (102, 62, 122, 82)
+    whole = with_box(np.zeros((HEIGHT, WIDTH, 3), np.uint8), box)
+    desktop.show(with_box(whole, edge, (0, 0, 0)))
+    async with trio.open_nursery() as nursery:
+        waiting = Waiting(lambda: desktop.screen.wait_match(whole[62:82, 102:122]))
+        nursery.start_soon(waiting.run)
+        await wait_all_tasks_blocked()
+        assert not waiting.done
+        desktop.show(whole)
+    assert waiting.value.box == box
+
+
+async def test_a_clock_that_jumps_does_not_overtake_large_pictures(autojump_clock: MockClock) -> None:
+    """They are looked at in threads, which such a clock does not see: not then."""
+    server, media = ScriptedServer(), FakeMedia(silent=True)
+    large = np.zeros((720, 1280, 3), np.uint8)
+    async with open_scripted_session(server, media) as session:
+        desktop = Desktop(session, server, media)
+        before = desktop.show(large)
+        desktop.show(with_box(large, (1000, 600, 1016, 616)))
+        with trio.fail_after(0.001):
+            change = await session.screen.wait_change(since=before)
+            match = await session.screen.wait_match(change.frame.crop((990, 590, 1100, 640)))
+        assert (change.box, match.box) == ((1000, 600, 1016, 616), (990, 590, 1100, 640))
+
+
 async def test_another_colour_of_the_same_brightness_is_not_it(desktop: Desktop, autojump_clock: MockClock) -> None:
     grey = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     red, green = with_box(grey, (80, 80, 120, 100), (255, 0, 0)), with_box(grey, (80, 80, 120, 100), (0, 130, 0))
