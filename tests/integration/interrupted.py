@@ -3,6 +3,7 @@
 python interrupted.py URL USERNAME < PASSWORD
 """
 
+import signal
 import sys
 
 import trio
@@ -36,6 +37,7 @@ async def main(url: str, username: str, password: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs the tests in the background
     setattr(Timeline, "mark", mark)  # noqa: B010 - a method is replaced, which a type checker does not like to see
     _script, url, username = sys.argv
     trio.run(main, url, username, sys.stdin.readline().strip())
