@@ -37,7 +37,7 @@ PUBLIC_MODULES = {"__init__.py", "__main__.py", "errors.py", "events.py", "testi
 
 BEHIND_THE_WALL = (
     "media/*",
-    "simulator/_offering_peer.py",  # the simulator's offering peer, what it sends and hears, its ICE, and the SDP it reads
+    "simulator/_offering_peer.py",  # the simulator's peer, what it sends and hears, its ICE, the SDP it reads
     "simulator/_media_sender.py",
     "simulator/_media_listener.py",
     "simulator/_ice.py",

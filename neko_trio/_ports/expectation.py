@@ -57,7 +57,7 @@ class Expectation(Generic[T]):
             if self._where is not None and not self._where(item):
                 return
             self._found.append(item)
-        except Exception as error:  # the caller's own mistake, and theirs to see
+        except Exception as error:  # noqa: BLE001 - the caller's own mistake, and theirs to see
             self._error = error
         self._settled.set()
 

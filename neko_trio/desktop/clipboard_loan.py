@@ -83,7 +83,7 @@ async def borrowed(clipboard: Clipboard, inputs: InputPort, paste_time: float) -
     try:
         yield loan
     except BaseException as error:
-        failed = await _put_back(loan, clipboard, before)
+        failed = await _put_back(loan, clipboard, before)  # noqa: ASYNC102 - shielded and bounded inside
         if failed is not None:
             error.add_note(f"neko_trio: {failed}")
         raise

@@ -354,7 +354,8 @@ async def test_private_names_rtcp_reaches_who_listens_and_srtp_the_other_side(le
         assert isinstance(packet, RtcpRtpfbPacket)
         assert packet.lost == [5, 6]
         assert bytes(packet) == bytes(RtcpPacket.parse(bytes(nack))[0])
-        [sound] = RtpSender(111, ssrc=99).frame([b"payload"], 960)
+        sender = RtpSender(111, ssrc=99)
+        [sound] = sender.frame([b"payload"], 960)
         taken: asyncio.Queue[RtpPacket] = asyncio.Queue()
         unhear = private.hear_rtp(server, 99, 111, taken.put_nowait)
         await private.send_srtp(client, sound)
@@ -362,7 +363,7 @@ async def test_private_names_rtcp_reaches_who_listens_and_srtp_the_other_side(le
         assert (spoken.ssrc, spoken.payload) == (99, b"payload")
         unhear()
         unhear()
-        [sound] = RtpSender(111, ssrc=99).frame([b"more"], 960)
+        [sound] = sender.frame([b"more"], 960)
         await private.send_srtp(client, sound)
         await private.send_srtp(client, bytes(nack))
         await heard.get()  # behind it
