@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, cast
+from contextlib import asynccontextmanager
+from typing import Any, Unpack, cast
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -19,12 +19,11 @@ import trio
 from neko_trio import Session
 from neko_trio._checks import checked_options
 from neko_trio._link import Socket
-from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
+from neko_trio._ports.rest import RequestOptions
 from neko_trio._session import run_session
 from neko_trio._wiring import Wiring
-from neko_trio.errors import InvalidInput
 from neko_trio.protocol import data_channel
-from neko_trio.signaling.answers import Answer, read_answer, refused_file
+from neko_trio.signaling.answers import Answer
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.url import parse_server_url
 from neko_trio.signaling.web_socket import SocketEnded
@@ -37,10 +36,9 @@ from neko_trio.simulator._socket import envelope
 from neko_trio.testing import FakeMedia
 from neko_trio.testing._fake_peer import FakePeer
 from neko_trio.testing._scripted import CANDIDATE, OFFER
+from neko_trio.testing._scripted_rest import BufferedCalls, whole
 
 URL = parse_server_url("http://virtual.invalid")
-CHUNK = 16
-"""Bytes of a download's chunk."""
 
 
 class ServerPeer:
@@ -175,59 +173,24 @@ class ClientSocket:
         self.receive, self.send, self.aclose = socket.receive, socket.send_texts, socket.aclose
 
 
-class MemoryRest:
+class MemoryRest(BufferedCalls):
     """The simulator's REST calls without HTTP."""
 
+    chunk = 16
+
     def __init__(self, server: VirtualRoom, credential: Credential) -> None:
+        super().__init__(URL)
         self._server = server
         self._headers = {name.lower(): value for name, value in credential.headers()}
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-    ) -> Answer:
-        if isinstance(content, StreamedBody):
-            async with aclosing(content.chunks) as chunks:  # type: ignore[type-var]
-                body = b"".join([chunk async for chunk in chunks])
-        else:
-            body = content if content is not None else b"" if json is None else msgspec.json.encode(json)
+    async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Answer:
+        content, json = options.get("content"), options.get("json")
+        if content is None:
+            content = b"" if json is None else msgspec.json.encode(json)
         bare, _, query = path.partition("?")
-        headers = self._headers | {"content-type": content_type}
-        request = Request(method, unquote(bare), dict(parse_qsl(query, keep_blank_values=True)), headers, body)
-        return await self._server.handled(request)
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-        refusals: Refusals = NO_REFUSALS,
-    ) -> Any:
-        answer = await self.request(method, path, json=json, content=content, content_type=content_type, step=step)
-        return read_answer(URL, path, answer, step=step, refusals=refusals)
-
-    async def download(
-        self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
-    ) -> None:
-        answer = await self.request("GET", path, step=step)
-        if answer.status != 200:
-            raise refused_file(URL, path, answer, step=step, refusals=refusals)
-        if limit is not None and len(answer.body) > limit:
-            raise InvalidInput(f"The file is larger than limit={limit} bytes.", step=step)
-        sink.begin(len(answer.body))
-        for start in range(0, len(answer.body), CHUNK):
-            await trio.lowlevel.checkpoint()
-            await sink.write(answer.body[start : start + CHUNK])
+        headers = self._headers | {"content-type": options.get("content_type", "application/json")}
+        fields = dict(parse_qsl(query, keep_blank_values=True))
+        return await self._server.handled(Request(method, unquote(bare), fields, headers, await whole(content)))
 
 
 class VirtualRoom:

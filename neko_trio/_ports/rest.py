@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import trio
 
@@ -44,32 +44,28 @@ class Sink(Protocol):
         ...
 
 
+class RequestOptions(TypedDict, total=False):
+    """What a call may say besides method and path; each may be left out."""
+
+    json: object
+    """Sent as JSON; ``None``, as when it is left out, is no body."""
+    content: bytes | StreamedBody | None
+    """Sent as it is, or while it comes."""
+    content_type: str
+    """Of ``content``; that of JSON when it is left out."""
+    step: str
+    """Where an error happened, for :attr:`NekoError.step`; ``"rest"`` when it is left out."""
+
+
 class RestCalls(Protocol):
     """Calls to one server with one credential: ``signaling.rest.Rest``, or a scripted one."""
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-    ) -> Answer:
+    async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Answer:
         """Any answer, whatever its status, with its whole body."""
         ...
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-        refusals: Refusals = NO_REFUSALS,
+        self, method: str, path: str, *, refusals: Refusals = NO_REFUSALS, **options: Unpack[RequestOptions]
     ) -> Any:
         """The decoded JSON of a successful answer, ``None`` for one without body."""
         ...
@@ -104,16 +100,7 @@ class RestPort:
             for scope in self._scopes:
                 scope.cancel(reason="the session has ended")
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-    ) -> Answer:
+    async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Answer:
         """Any answer, whatever its status, with its whole body. ``path`` begins with ``/api/`` and has no secrets.
 
         ``content`` goes out as it is, a :class:`StreamedBody` while it comes. Raises ``ServerUnreachable``,
@@ -121,19 +108,11 @@ class RestPort:
         caller's; cancelled, what the server did is not known.
         """
         with self._under_way() as server:
-            return await server.request(method, path, json=json, content=content, content_type=content_type, step=step)
+            return await server.request(method, path, **options)
         raise self._end()
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-        refusals: Refusals = NO_REFUSALS,
+        self, method: str, path: str, *, refusals: Refusals = NO_REFUSALS, **options: Unpack[RequestOptions]
     ) -> Any:
         """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
 
@@ -141,9 +120,7 @@ class RestPort:
         ``ProtocolViolation``, all with the server's message. Raises what :meth:`request` does, too.
         """
         with self._under_way() as server:
-            return await server.call(
-                method, path, json=json, content=content, content_type=content_type, step=step, refusals=refusals
-            )
+            return await server.call(method, path, refusals=refusals, **options)
         raise self._end()
 
     async def download(

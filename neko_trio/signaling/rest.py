@@ -17,9 +17,10 @@ import trio
 
 from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
 from neko_trio.errors import InvalidInput, LoginRefused, NekoError, NotNeko, ServerUnreachable
-from neko_trio.signaling.answers import Answer, read_answer, refusal_message, refused_file, unexpected
+from neko_trio.signaling.answers import Answer, refusal_message, refused_file, unexpected
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.dial import connect_failure, tls_context
+from neko_trio.signaling.rest_calls import Calls
 from neko_trio.signaling.url import ServerUrl
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ class _LoginAnswer(msgspec.Struct):
     profile: dict[str, Any] = {}
 
 
-class Rest:
+class Rest(Calls):
     """Calls to one server with one credential; made by :func:`open_rest`, whose block keeps the connections."""
 
     def __init__(
         self, url: ServerUrl, credential: Credential | None, *, ssl_context: ssl.SSLContext | None = None
     ) -> None:
-        self._url = url
+        super().__init__(url)
         self._ssl_context = ssl_context
         self._client: httpx2.AsyncClient | None = None
         self._headers = [] if credential is None else credential.headers()
@@ -87,25 +88,6 @@ class Rest:
             return Answer(response.status_code, _pairs(response), await self._body(response, path, max_body, step))
 
         return await self._exchange(method, path, content, content_type, whole, step=step)
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: object = None,
-        content: bytes | StreamedBody | None = None,
-        content_type: str = "application/json",
-        step: str = "rest",
-        refusals: Refusals = NO_REFUSALS,
-    ) -> Any:
-        """The decoded JSON of a successful answer, ``None`` for one without body; else raises what the status means.
-
-        ``refusals`` says so for this call; otherwise 401 is :class:`LoginRefused`, 403 :class:`NotAllowed`, and any
-        other refusal :class:`ProtocolViolation`, all with the server's message; :class:`NotNeko` for what is no Neko.
-        """
-        answer = await self.request(method, path, json=json, content=content, content_type=content_type, step=step)
-        return read_answer(self._url, path, answer, step=step, refusals=refusals)
 
     async def download(
         self, path: str, sink: Sink, *, limit: int | None, step: str = "rest", refusals: Refusals = NO_REFUSALS
