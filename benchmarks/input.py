@@ -19,10 +19,13 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import string
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import trio
@@ -42,6 +45,8 @@ PATIENCE = 5.0
 BUTTON = (32, 628, 368, 672)
 """A button of the simulator's desktop, which counts clicks: left, top, right, bottom."""
 LETTERS = string.ascii_letters + string.digits + " "
+GAPS = 200
+"""Gaps between two frames, from which the frame interval is taken."""
 PAUSE = 0.6
 """Seconds between two clicks: with less they would wait for each other, not to be taken for a double click."""
 
@@ -71,7 +76,7 @@ async def clicks(
     """Clicks into ``region``, with that round trip in seconds."""
     chance = random.Random(2)
     place = ((region[0] + region[2]) // 2, (region[1] + region[3]) // 2)
-    times: dict[str, list[float]] = {"confirmed": [], "shown": [], "fresh": []}
+    times: dict[str, list[float]] = {"confirmed": [], "shown": [], "ours": [], "fresh": []}
     unseen = 0
     media = LossyNetwork(round_trip=round_trip) if round_trip else None
     async with neko_trio.open_session(**server, media=media) as session, session.control():
@@ -86,23 +91,26 @@ async def clicks(
             confirmed = trio.current_time() - began
             try:
                 with trio.fail_after(PATIENCE):
-                    await session.screen.wait_change(region, since=before)
+                    change = await session.screen.wait_change(region, since=before)
             except trio.TooSlowError:
                 unseen += 1
                 continue
             shown = trio.current_time() - began
+            ours = perf_counter() - change.frame.arrived
             await trio.sleep(PAUSE)
             began = trio.current_time()
             await session.mouse.click(*place)
             await session.screen.frame(fresh=True)
             fresh = trio.current_time() - began
             if number:  # the first warms up
-                for name, value in (("confirmed", confirmed), ("shown", shown), ("fresh", fresh)):
+                for name, value in (("confirmed", confirmed), ("shown", shown), ("ours", ours), ("fresh", fresh)):
                     times[name].append(value)
-        interval, decode = await pace(session)
+        gaps, decode = await pace(session)
+    interval = statistics.median(gaps)
     return {
         "round_trip_ms": round(round_trip * 1000, 1),
         "frame_interval_ms": round(interval * 1000, 1),
+        "gap_ms": rounded(gaps, scale=1000),
         "decode_ms": round(decode * 1000, 2),
         "goal_ms": round((round_trip + interval + decode + REACTION) * 1000, 1),
         "clicks": len(times["shown"]),
@@ -111,17 +119,18 @@ async def clicks(
     }
 
 
-async def pace(session: Session) -> tuple[float, float]:
-    """Seconds between two frames, and seconds of decoding for each."""
-    async with session.screen.frames(buffer=200) as frames:
-        await anext(frames)
-        before = session.statistics()
-        await trio.sleep(2)
-        during = session.statistics() - before
+async def pace(session: Session) -> tuple[list[float], float]:
+    """Seconds between any two frames, and seconds of decoding for each."""
+    arrivals: list[float] = []
+    before = session.statistics()
+    async with session.screen.frames(buffer=GAPS) as frames:
+        while len(arrivals) <= GAPS:
+            arrivals.append((await anext(frames)).arrived)
+    during = session.statistics() - before
     assert during.peer is not None
     assert during.peer.video is not None
     video = during.peer.video
-    return during.seconds / max(video.frames_received, 1), video.decode_seconds / max(video.frames_decoded, 1)
+    return [after - one for one, after in pairwise(arrivals)], video.decode_seconds / max(video.frames_decoded, 1)
 
 
 async def measure(arguments: argparse.Namespace, window: Callable[[], AbstractContextManager[Any]]) -> dict[str, Any]:
@@ -143,9 +152,10 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"click, round trip {row['round_trip_ms']:g} ms, a frame every {row['frame_interval_ms']:g} ms:")
         lines += [
             f"  {name:<11}{row[name]['median']:8.1f} ms, p95 {row[name]['p95']:8.1f}"
-            for name in ("confirmed", "shown", "fresh")
+            for name in ("confirmed", "shown", "ours", "fresh")
             if name in row
         ]
+        lines.append(f"  gap        {row['gap_ms']['median']:8.1f} ms, p95 {row['gap_ms']['p95']:8.1f}")
         lines.append(f"  goal       {row['goal_ms']:8.1f} ms for shown")
     return "\n".join(lines)
 
