@@ -13,7 +13,7 @@ from trio._core import _run  # the seed hook that trio's own determinism test us
 __all__ = ["cancel_at_every_step"]
 
 
-class _CancelAt(trio.abc.Instrument):
+class CancelAt(trio.abc.Instrument):
     """Cancels ``scope`` when the run's task step number ``step``, counted from when the scope is set, has ended."""
 
     def __init__(self, step: int) -> None:
@@ -30,7 +30,7 @@ class _CancelAt(trio.abc.Instrument):
         self._seen += 1
 
 
-_probe: ContextVar[_CancelAt] = ContextVar("_probe")
+_probe: ContextVar[CancelAt] = ContextVar("_probe")
 
 
 @contextmanager
@@ -65,9 +65,9 @@ def cancel_at_every_step(
     setattr(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010 - declared Final, and made to be set by tests
     try:
         for step in range(0, limit, every):
-            probe = _CancelAt(step)
+            probe = CancelAt(step)
 
-            async def main(probe: _CancelAt = probe) -> None:
+            async def main(probe: CancelAt = probe) -> None:
                 _probe.set(probe)
                 if part:
                     await scenario()

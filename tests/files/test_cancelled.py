@@ -15,6 +15,7 @@ from neko_trio.errors import SessionClosed
 from neko_trio.simulator import Timings
 from neko_trio.testing import FakeMedia, ScriptedRest, cancel_at_every_step, open_scripted_session
 from neko_trio.testing._sweep import swept
+from tests.cancelling import cancelled_after
 from tests.files.rooms import FOLDER_CALLS, lying, opened
 
 OLD, NEW = b"old" * 20, b"new content"
@@ -96,43 +97,23 @@ def test_cancelled_at_every_step_it_is_done_or_not_done(what: str) -> None:
     assert cancel_at_every_step(main, check, part=True) > 5
 
 
-class CancelAt(trio.abc.Instrument):
-    """Cancels ``scope`` when the n-th step of this task has ended."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self.left = step
-        self.scope = scope
-        self.task = trio.lowlevel.current_task()
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task:
-            self.left -= 1
-            if self.left == 0:
-                self.scope.cancel(reason="the sweep")
-
-
 @pytest.mark.parametrize("overwrite", [False, True])
 async def test_a_download_cancelled_anywhere_leaves_all_or_nothing(tmp_path: Path, overwrite: bool) -> None:
     """Not with the other sweep: there are threads in it."""
     ends: set[bytes] = set()
     async with opened() as (room, session):
         room.simulator.folder.write("a", NEW)
-        for step in range(1, 400):
+        for step in range(400):
             target = tmp_path / str(step)
             target.mkdir()
             if overwrite:
                 (target / "a").write_bytes(OLD)
-            with trio.CancelScope() as scope:
-                probe = CancelAt(step, scope)
-                trio.lowlevel.add_instrument(probe)
-                try:
-                    await session.files.download("a", to=target, overwrite=overwrite)
-                finally:
-                    trio.lowlevel.remove_instrument(probe)
+            with cancelled_after(step) as probe:
+                await session.files.download("a", to=target, overwrite=overwrite)
             names = os.listdir(target)
             assert names in ([], ["a"])
             ends.add((target / "a").read_bytes() if names else b"")
-            if probe.left > 0:
+            if not probe.fired:
                 break
         else:
             raise AssertionError("it took more than 400 steps")

@@ -10,28 +10,12 @@ from trio.testing import MockClock
 
 from neko_trio.protocol import requests
 from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, KeyDown, KeyUp, TouchBegin, TouchEnd
+from tests.cancelling import cancelled_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.input.conftest import Desk
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels ``scope`` when the n-th step of ``task`` has ended."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self.left = step
-        self.scope = scope
-        self.task = trio.lowlevel.current_task()
-        self.fired = False
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task and not self.fired:
-            self.left -= 1
-            if self.left < 0:
-                self.fired = True
-                self.scope.cancel(reason="the sweep")
 
 
 async def use(desk: Desk, wait: bool) -> None:
@@ -63,13 +47,8 @@ async def test_cancelled_anywhere_nothing_stays_down_and_the_role_is_given_back(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(desk.server.serve, "data")
             nursery.start_soon(desk.server.serve, "socket")
-            with trio.CancelScope() as scope:
-                sweep = CancelAt(step, scope)
-                trio.lowlevel.add_instrument(sweep)
-                try:
-                    await use(desk, wait)
-                finally:
-                    trio.lowlevel.remove_instrument(sweep)
+            with cancelled_after(step) as sweep:
+                await use(desk, wait)
             await trio.sleep(60)
             nursery.cancel_scope.cancel()
         assert not desk.state.value.is_host

@@ -17,6 +17,7 @@ import neko_trio
 from neko_trio import Session
 from neko_trio.protocol import Malformed, data_channel, requests
 from neko_trio.testing import TestServer, open_test_server
+from tests.cancelling import cancelled_after
 from tests.integration.conftest import unique
 from tests.integration.test_control import SOON, Desk, barrier, desk, person, sees_host, x_state
 from tests.integration.test_session import data_channel_open
@@ -26,22 +27,6 @@ __all__ = ["desk", "x_state"]  # fixtures
 pytestmark = pytest.mark.real_time
 
 Scenario = Callable[[Session], Awaitable[object]]
-
-
-class CancelAt(trio.abc.Instrument):
-    """Cancels ``scope`` when the n-th step of ``task`` has ended."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self._left, self._scope = step, scope
-        self._task = trio.lowlevel.current_task()
-        self.fired = False
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task and not self.fired:
-            self._left -= 1
-            if self._left < 0:
-                self.fired = True
-                self._scope.cancel(reason="the sweep")
 
 
 async def click(session: Session) -> None:
@@ -101,14 +86,9 @@ async def sweep(
 ) -> int:
     """``scenario`` as host, cancelled after each, or each n-th, step of this task; return how many times."""
     for step in range(0, 2000, every):
-        with trio.CancelScope() as scope:
-            cancel = CancelAt(step, scope)
-            trio.lowlevel.add_instrument(cancel)
-            try:
-                async with session.control():
-                    await scenario(session)
-            finally:
-                trio.lowlevel.remove_instrument(cancel)
+        with cancelled_after(step) as cancel:
+            async with session.control():
+                await scenario(session)
         await barrier(session)
         assert not session.state.is_host, f"the role was kept at step {step}"
         await barrier(other)

@@ -16,6 +16,7 @@ import trio.testing
 from neko_trio.errors import MediaThreadLost
 from neko_trio.media import bridge
 from neko_trio.testing._leaks import leak_check
+from neko_trio.testing._sweep import CancelAt
 from tests.media.witness import Witness, turns
 
 
@@ -301,24 +302,8 @@ def test_several_trio_runs_at_once_share_the_thread() -> None:
     assert len(set(loops)) == 1
 
 
-class _CancelAt(trio.abc.Instrument):
-    """Cancels ``scope`` after the n-th task step since it was set."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-        self.scope: trio.CancelScope | None = None
-        self.fired = False
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.scope is not None:
-            if self.left == 0:
-                self.fired = True
-                self.scope.cancel()
-            self.left -= 1
-
-
 def test_cancelling_after_any_step_leaves_no_thread_and_no_lease() -> None:
-    async def main(probe: _CancelAt) -> None:
+    async def main(probe: CancelAt) -> None:
         with trio.CancelScope() as probe.scope:
             async with bridge.open_lease() as lease, trio.open_nursery() as nursery:
                 nursery.start_soon(lease.wait_lost)
@@ -327,7 +312,7 @@ def test_cancelling_after_any_step_leaves_no_thread_and_no_lease() -> None:
         probe.scope = None
 
     for step in range(1000):
-        probe = _CancelAt(step)
+        probe = CancelAt(step)
         with leak_check():
             trio.run(main, probe, instruments=[probe])
             assert bridge.open_loops() == {}

@@ -17,6 +17,7 @@ from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.upgrade import UpgradeStream
 from neko_trio.signaling.url import ServerUrl
 from neko_trio.signaling.web_socket import SocketEnded, WebSocket, open_web_socket
+from tests.cancelling import cancelled_after
 
 if TYPE_CHECKING:
     from tests.signaling.conftest import AnyStream, Certificates, Serve, ServerSide
@@ -640,21 +641,6 @@ def test_ctrl_c_in_the_librarys_reader_comes_out_bare_behind_a_goodbye(
     assert codes == [1000]
 
 
-class CancelAtStep(trio.abc.Instrument):
-    """Cancels ``scope`` after the ``step``-th step of the task that entered it."""
-
-    def __init__(self, step: int, scope: trio.CancelScope) -> None:
-        self.left = step
-        self.scope = scope
-        self.task = trio.lowlevel.current_task()
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self.task:
-            self.left -= 1
-            if self.left == 0:
-                self.scope.cancel()
-
-
 @pytest.mark.parametrize("tls", [False, True])
 def test_cancelled_at_any_step_nothing_stays_open(
     serve: Serve, server_side: Side, certificates: Certificates, recwarn: pytest.WarningsRecorder, tls: bool
@@ -665,25 +651,20 @@ def test_cancelled_at_any_step_nothing_stays_open(
         record = Record(server_side, "hello", "again")
         opened = False
         async with serve(record, tls=certificates.server if tls else None) as served:
-            with trio.CancelScope() as scope:
-                instrument = CancelAtStep(step, scope)
-                trio.lowlevel.add_instrument(instrument)
-                try:
-                    async with open_web_socket(served.url, TOKEN, ssl_context=certificates.trusting) as socket:
-                        opened = True
-                        await socket.receive()
-                        await socket.send("x")
-                        await socket.receive()
-                finally:
-                    trio.lowlevel.remove_instrument(instrument)
+            with cancelled_after(step) as probe:
+                async with open_web_socket(served.url, TOKEN, ssl_context=certificates.trusting) as socket:
+                    opened = True
+                    await socket.receive()
+                    await socket.send("x")
+                    await socket.receive()
             if served.accepted or opened:
                 with trio.fail_after(5):
                     await record.left.wait()
             if opened:
                 assert record.code == 1000, f"step {step}"
-        return instrument.left <= 0
+        return probe.fired
 
-    steps = 1
+    steps = 0
     while trio.run(attempt, steps):
         steps += 1
     assert steps > 10
