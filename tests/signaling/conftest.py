@@ -162,6 +162,20 @@ def read_request() -> Callable[[AnyStream], Awaitable[bytes]]:
     return _read_request
 
 
+@pytest.fixture
+def always() -> Callable[[bytes], Handler]:
+    """A handler that reads one request, answers it with these bytes and hangs up."""
+
+    def make(data: bytes) -> Handler:
+        async def handler(stream: AnyStream) -> None:
+            await _read_request(stream)
+            await stream.send_all(data)
+
+        return handler
+
+    return make
+
+
 def http_answer(status: str, body: bytes = b"", *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body

@@ -42,20 +42,6 @@ def error_body(code: int, message: str) -> bytes:
     return json.dumps({"code": code, "message": message}).encode()
 
 
-@pytest.fixture
-def always(read_request: Reader) -> Callable[[bytes], Handler]:
-    """A handler that reads one request and answers it with these bytes."""
-
-    def make(data: bytes) -> Handler:
-        async def handler(stream: AnyStream) -> None:
-            await read_request(stream)
-            await stream.send_all(data)
-
-        return handler
-
-    return make
-
-
 async def test_login_with_a_token(serve: Serve, read_request: Reader, answer: Compose) -> None:
     requests = []
 

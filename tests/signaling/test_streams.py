@@ -62,20 +62,6 @@ class Source:
             self.closed = True
 
 
-@pytest.fixture
-def always(read_request: Reader) -> Callable[[bytes], Handler]:
-    """A handler that reads one request, answers it with these bytes and hangs up."""
-
-    def make(data: bytes) -> Handler:
-        async def handler(stream: AnyStream) -> None:
-            await read_request(stream)
-            await stream.send_all(data)
-
-        return handler
-
-    return make
-
-
 async def read_all(stream: AnyStream, until: bytes) -> bytes:
     data = b""
     while not data.endswith(until):
