@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from neko_trio._ports.channels import BARRIER_SUBJECT, as_request
-from neko_trio._ports.inputs import WINDOW
+from neko_trio._ports.wires import WINDOW
 from neko_trio.errors import HostTaken, InputInDoubt, InvalidInput, NotAllowed, SessionClosed, SessionLost
 from neko_trio.protocol import data_channel, requests
 from neko_trio.protocol.data_channel import (
@@ -418,8 +418,8 @@ async def test_answers_that_are_somebody_elses(desk: Desk, autojump_clock: MockC
     async with trio.open_nursery() as nursery:
         nursery.start_soon(desk.inputs.ask)
         await wait_all_tasks_blocked()
-        assert desk.inputs._socket is not None
-        (number,) = desk.inputs._socket._barriers
+        assert desk.inputs._wires.socket is not None
+        (number,) = desk.inputs._wires.socket._barriers
         assert not unicast("other-67890", BARRIER_SUBJECT, number)
         assert not unicast("me-12345", "hello", number)
         assert not unicast("me-12345", BARRIER_SUBJECT, number + 1)
@@ -436,8 +436,8 @@ async def test_a_cancelled_flush_leaves_nothing_behind(desk: Desk, autojump_cloc
     await desk.inputs.submit(CLICK)
     with trio.move_on_after(1):
         await desk.inputs.flush()
-    assert desk.inputs._data is not None
-    assert desk.inputs._data._barriers == {}
+    assert desk.inputs._wires.data is not None
+    assert desk.inputs._wires.data._barriers == {}
     desk.server.silent = False
     await desk.inputs.flush()
 

@@ -229,7 +229,7 @@ async def test_a_drag_that_came_apart_is_told_once(free: Desk, autojump_clock: M
         await free.inputs.submit([ButtonDown(1)])
         await free.inputs.flush()
         server.set_host(OTHER)
-        with pytest.raises(InputInDoubt, match="came apart"):  # at once: nobody is asked for a drag that is over
+        with pytest.raises(InputInDoubt, match="broken gesture"):  # at once: nobody is asked for a drag that is over
             await free.inputs.submit([Move(9, 9)])
         assert server.handled == [REQUEST, ButtonDown(1)]
         server.set_host(ME)
