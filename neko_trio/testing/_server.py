@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pytest
+
     from neko_trio.simulator import Simulator
 
 
@@ -27,6 +29,15 @@ class TestServer:
 def external_server(url: str, username: str, password: str, admin_password: str) -> TestServer:
     """A server that somebody else runs."""
     return TestServer(url, username, password, admin_password)
+
+
+def named_server(config: pytest.Config) -> TestServer | None:
+    """The server that ``--neko-url`` and its companions name, if they do."""
+    option = config.getoption
+    url = option("--neko-url")
+    if url is None:
+        return None
+    return external_server(url, option("--neko-username"), option("--neko-password"), option("--neko-admin-password"))
 
 
 @asynccontextmanager

@@ -54,14 +54,11 @@ async def neko_simulator(request: pytest.FixtureRequest) -> AsyncIterator[TestSe
     Has ``url``, ``username``, ``password``, ``admin_password``, and ``simulator``: the embedded
     :class:`~neko_trio.simulator.Simulator`, or ``None`` with ``--neko-url``.
     """
-    from neko_trio.testing._server import external_server, open_test_server
+    from neko_trio.testing._server import named_server, open_test_server
 
-    option = request.config.getoption
-    url = option("--neko-url")
-    if url is not None:
-        yield external_server(
-            url, option("--neko-username"), option("--neko-password"), option("--neko-admin-password")
-        )
+    named = named_server(request.config)
+    if named is not None:
+        yield named
         return
     async with open_test_server() as server:
         yield server

@@ -19,7 +19,8 @@ from neko_trio.protocol.events import SendUnicast, SessionInfo
 from neko_trio.signaling import rest
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.url import parse_server_url
-from neko_trio.testing import TestServer, external_server
+from neko_trio.testing import TestServer
+from neko_trio.testing._server import named_server
 
 SEEN_WITHIN = 8.0
 """Seconds in which the server must have noticed that a client is gone: it gives an abnormal loss 5 s of grace."""
@@ -67,15 +68,6 @@ class Watch:
         await self.until(name, lambda infos: not infos)
 
 
-def named_server(request: pytest.FixtureRequest) -> TestServer | None:
-    """The server of ``--neko-url``, if there is one."""
-    option = request.config.getoption
-    url = option("--neko-url")
-    if url is None:
-        return None
-    return external_server(url, option("--neko-username"), option("--neko-password"), option("--neko-admin-password"))
-
-
 @asynccontextmanager
 async def open_watch(server: TestServer) -> AsyncIterator[Watch]:
     """Look at the room as an admin without video."""
@@ -106,7 +98,7 @@ def token_of(credential: Credential) -> str:
 @pytest.fixture(scope="module")
 def apart(request: pytest.FixtureRequest) -> Iterator[TestServer]:
     """A server in another process, so that what is left in this one is the client's: embedded, or ``--neko-url``'s."""
-    named = named_server(request)
+    named = named_server(request.config)
     if named is not None:
         yield named
         return

@@ -27,8 +27,8 @@ from neko_trio.errors import FeatureOff, FilesRefused, InvalidInput, NotAllowed
 from neko_trio.protocol.events import FileItem
 from neko_trio.simulator import FileOptions, Timings
 from neko_trio.testing import TestServer
-from neko_trio.testing._server import open_test_server
-from tests.integration.conftest import named_server, unique
+from neko_trio.testing._server import named_server, open_test_server
+from tests.integration.conftest import unique
 
 pytestmark = pytest.mark.real_time
 
@@ -48,7 +48,7 @@ STRANGE = [
 
 @pytest.fixture
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[TestServer]:
-    named = named_server(request)
+    named = named_server(request.config)
     if named is not None:
         yield named
         return
@@ -66,7 +66,7 @@ async def session(server: TestServer) -> AsyncIterator[Session]:
 @pytest.fixture
 def has_folder(request: pytest.FixtureRequest) -> None:
     """Skip where file transfer is off. In a run of its own: a skip inside of an async test or fixture has no reason."""
-    named = named_server(request)
+    named = named_server(request.config)
     if named is None:
         return
 

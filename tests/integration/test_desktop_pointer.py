@@ -27,7 +27,8 @@ from neko_trio import FeatureOff, InvalidInput, Session
 from neko_trio.desktop.cursor import Cursor
 from neko_trio.desktop.mouse import Button
 from neko_trio.simulator import ButtonDown, ButtonUp, InputEvent, PointerMoved, SmallDesktop, Touched
-from neko_trio.testing import TestServer, external_server, open_test_server
+from neko_trio.testing import TestServer, open_test_server
+from neko_trio.testing._server import named_server
 from tests.integration.conftest import unique
 
 pytestmark = pytest.mark.real_time
@@ -164,12 +165,7 @@ def x_display(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 def real_server(request: pytest.FixtureRequest) -> TestServer | None:
-    option = request.config.getoption
-    if option("--neko-url") is None:
-        return None
-    return external_server(
-        option("--neko-url"), option("--neko-username"), option("--neko-password"), option("--neko-admin-password")
-    )
+    return named_server(request.config)
 
 
 class Desk(NamedTuple):

@@ -25,7 +25,8 @@ from neko_trio import FeatureOff, InvalidInput, NotAllowed, Session
 from neko_trio.desktop.regions import Box
 from neko_trio.simulator import InputEvent, KeyDown
 from neko_trio.testing import TestServer, open_test_server
-from tests.integration.conftest import named_server, unique
+from neko_trio.testing._server import named_server
+from tests.integration.conftest import unique
 from tests.integration.terminal import display as display  # a fixture
 
 pytestmark = pytest.mark.real_time
@@ -127,7 +128,7 @@ async def drawn(session: Session) -> None:
 
 @pytest.fixture
 def look(request: pytest.FixtureRequest, display: str | None) -> Look:
-    return Look(named_server(request), display)
+    return Look(named_server(request.config), display)
 
 
 def is_inside(inner: Box, outer: Box) -> bool:

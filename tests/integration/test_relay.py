@@ -14,7 +14,8 @@ import neko_trio
 from neko_trio import IceFailed, IceOptions
 from neko_trio._wiring import AiortcMedia
 from neko_trio.media.peer_api import Peer, PeerSetup
-from neko_trio.testing import TestServer, external_server, leak_check, open_test_server
+from neko_trio.testing import TestServer, leak_check, open_test_server
+from neko_trio.testing._server import named_server
 from tests.integration.certificates import Certificate, make_certificate
 from tests.integration.test_session import picture, works
 from tests.integration.turn import INSTALLED, open_turn_server
@@ -44,14 +45,11 @@ async def turn_urls(server: TestServer) -> list[str]:
 @pytest.fixture
 def real_server(request: pytest.FixtureRequest) -> TestServer | None:
     """The server of ``--neko-url``. Skips, here where the reason is not lost, what cannot be had."""
-    option = request.config.getoption
-    if option("--neko-url") is None:
+    server = named_server(request.config)
+    if server is None:
         if not INSTALLED:
             pytest.skip("coturn (turnserver) is not installed")
         return None
-    server = external_server(
-        option("--neko-url"), option("--neko-username"), option("--neko-password"), option("--neko-admin-password")
-    )
     if not trio.run(turn_urls, server):
         pytest.skip("this server's offers name no TURN server")
     return server

@@ -17,8 +17,8 @@ from neko_trio import Session
 from neko_trio.errors import EventTimeout, FeatureOff, InvalidInput, NotAllowed, ProtocolViolation
 from neko_trio.events import ChatMessage, SendBroadcast, SendUnicast, SessionProfile
 from neko_trio.testing import TestServer
-from neko_trio.testing._server import open_test_server
-from tests.integration.conftest import named_server, unique
+from neko_trio.testing._server import named_server, open_test_server
+from tests.integration.conftest import unique
 
 pytestmark = pytest.mark.real_time
 
@@ -112,7 +112,7 @@ async def test_what_is_said_is_heard_by_all(neko_simulator: TestServer) -> None:
 @pytest.fixture
 def chat_is_off(request: pytest.FixtureRequest) -> TestServer | None:
     """The server of ``--neko-url``, whose chat plugin is off; not async, because a skip there loses its reason."""
-    named = named_server(request)
+    named = named_server(request.config)
 
     async def says_so(server: TestServer) -> bool:
         async with joined(server, "probe", admin=True) as session:

@@ -18,8 +18,8 @@ from neko_trio import Session
 from neko_trio.errors import FeatureOff, InvalidInput, Kicked, LoginRefused, NotAllowed, SessionLost
 from neko_trio.simulator import Member, Profile
 from neko_trio.testing import TestServer
-from neko_trio.testing._server import open_test_server
-from tests.integration.conftest import named_server, unique
+from neko_trio.testing._server import named_server, open_test_server
+from tests.integration.conftest import unique
 
 pytestmark = pytest.mark.real_time
 
@@ -45,7 +45,7 @@ class Keeper:
 @pytest.fixture
 def keeps_members(request: pytest.FixtureRequest, room_is_ours: None) -> TestServer | None:
     """The server of ``--neko-url``, which keeps members; not async, because a skip there loses its reason."""
-    named = named_server(request)
+    named = named_server(request.config)
 
     async def does(server: TestServer) -> bool:
         async with _opened(server) as admin:
