@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
@@ -452,9 +453,19 @@ def open_srtp(transport: RTCDtlsTransport, *, window: int) -> Session | None:
     return Session(policy)
 
 
+SOURCES_LIMIT = 64
+"""Sources (SSRC) that are known by number: Neko has two. aiortc would keep each number that any packet ever had."""
+
+
 def route_rtp(transport: RTCDtlsTransport, data: bytes) -> None:
     """Give a decrypted RTP packet to whom ``take_packets`` named for it. Raises :class:`ValueError` for garbage."""
-    packet = RtpPacket.parse(data, transport._rtp_header_extensions_map)
+    try:
+        packet = RtpPacket.parse(data, transport._rtp_header_extensions_map)
+    except struct.error as error:  # an extension of another length than its kind has
+        raise ValueError(f"RTP packet: {error}") from error
+    known = transport._rtp_router.ssrc_table
+    if packet.ssrc not in known and len(known) >= SOURCES_LIMIT:
+        del known[next(iter(known))]  # the oldest; should it come again, its payload type says whose it is
     taker = getattr(transport._rtp_router.route_rtp(packet), "_handle_rtp_packet", None)
     if isinstance(taker, _Taker):
         taker.handle(packet)
@@ -463,7 +474,11 @@ def route_rtp(transport: RTCDtlsTransport, data: bytes) -> None:
 def route_rtcp(transport: RTCDtlsTransport, data: bytes) -> None:
     """Give decrypted RTCP packets to whom ``observe_rtcp`` named for them. Raises :class:`ValueError` for garbage."""
     for packet in RtcpPacket.parse(data):
-        for recipient in transport._rtp_router.route_rtcp(packet):
+        try:
+            recipients = transport._rtp_router.route_rtcp(packet)
+        except struct.error as error:  # a REMB with fewer sources than it says
+            raise ValueError(f"RTCP packet: {error}") from error
+        for recipient in recipients:
             taker = recipient._handle_rtcp_packet
             if isinstance(taker, _Taker):
                 taker.handle(packet)

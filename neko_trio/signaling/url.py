@@ -103,7 +103,8 @@ def parse_server_url(text: str) -> ServerUrl:
 def _scheme(text: str) -> str:
     scheme, separator, _ = text.partition("://")
     if not separator:
-        shown = text if not set("@?#") & set(text) else "HOST:PORT"
+        # Not printable: half a surrogate pair, which no terminal and no log file takes.
+        shown = text if text.isprintable() and not set("@?#") & set(text) else "HOST:PORT"
         raise InvalidInput("The server's URL has no scheme.", hint=f"Write http://{shown} or https://{shown}.")
     scheme = scheme.lower()
     if scheme in _DEFAULT_PORTS:

@@ -1,0 +1,1 @@
+"""Fuzzers of everything that the client parses: what inputs are made of, what they are given to, and who watches."""

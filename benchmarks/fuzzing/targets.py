@@ -1,0 +1,8 @@
+"""All that is fuzzed, by name."""
+
+from __future__ import annotations
+
+from fuzzing.media_targets import MEDIA_TARGETS
+from fuzzing.text_targets import TEXT_TARGETS
+
+TARGETS = {target.name: target for target in (*TEXT_TARGETS, *MEDIA_TARGETS)}
