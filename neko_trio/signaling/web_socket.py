@@ -7,6 +7,7 @@ said on every way out, and nothing but the caller's own error or a typed one eve
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -97,25 +98,36 @@ class WebSocket:
             raise self._ended()
 
     async def aclose(self, code: int = 1000) -> None:
-        """Say goodbye and close, in at most ``GOODBYE`` seconds and whoever is cancelled. Idempotent.
+        """Say goodbye and close. Idempotent.
 
         The close frame is sent and the server's own awaited, because closing while its messages are still under way
         would reset the connection, which the server takes for a loss and keeps the session for 5 s. The server never
-        closes the TCP connection: that is done here.
+        closes the TCP connection: that is done here. A server that does not answer costs ``GOODBYE`` seconds at most,
+        and at most half of what the caller's scopes leave: a logout is still to come, and tells it as much. Cancelled,
+        it closes at once.
         """
-        if not self._closing:
-            self._closing = True
-            try:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + GOODBYE) as scope:
-                    self._tasks.when_ended(scope.cancel)
-                    # What a sender handed over goes first, also when that sender was cancelled since.
-                    self._to_writer.close()
-                    await self._written.wait()
-                    await self._connection.aclose(code)
-            finally:
-                self._tasks.close()
-        else:
+        now = trio.current_time()
+        await self._say_goodbye(code, min(GOODBYE, (trio.current_effective_deadline() - now) / 2))
+
+    async def say_goodbye(self) -> None:
+        """Close with 1000 in at most ``GOODBYE`` seconds, whoever is cancelled, unless that was done before."""
+        with trio.CancelScope(shield=True):  # bounded inside
+            await self._say_goodbye(1000, GOODBYE)
+
+    async def _say_goodbye(self, code: int, seconds: float) -> None:
+        if self._closing:
             await trio.lowlevel.checkpoint()
+            return
+        self._closing = True
+        try:
+            with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
+                self._tasks.when_ended(scope.cancel)
+                # What a sender handed over goes first, also when that sender was cancelled since.
+                self._to_writer.close()
+                await self._written.wait()
+                await self._connection.aclose(code)
+        finally:
+            self._tasks.close()
 
     async def write(self) -> None:
         """The writer's task: the only one that sends messages."""
@@ -204,15 +216,16 @@ async def open_web_socket(
     ssl_context: ssl.SSLContext | None = None,
     max_message_size: int = MAX_MESSAGE_SIZE,
     addresses: Sequence[str] | None = None,
+    tcp_limit: float = math.inf,
 ) -> AsyncIterator[WebSocket]:
     """Dial ``url``, upgrade ``/api/ws``, yield the open socket; leave with a goodbye (close code 1000).
 
-    ``addresses`` are dialled instead of resolving the host. Leaving by an exception or by cancellation says goodbye
-    too, in a shield of at most ``GOODBYE`` seconds; the exception that leaves is the body's, bare. Raises
-    :class:`ServerUnreachable` and :class:`NotNeko`. There is no time limit but the caller's scopes. A wrong
-    credential is no error here: the server accepts the upgrade and then says ``system/disconnect``.
+    ``addresses`` are dialled instead of resolving the host; ``tcp_limit`` is in seconds. Leaving by an exception or by
+    cancellation says goodbye too, in a shield of at most ``GOODBYE`` seconds; the exception that leaves is the body's,
+    bare. Raises :class:`ServerUnreachable` and :class:`NotNeko`. There is no other time limit but the caller's scopes.
+    A wrong credential is no error here: the server accepts the upgrade and then says ``system/disconnect``.
     """
-    connection, address = await open_stream(url, ssl_context=ssl_context, addresses=addresses)
+    connection, address = await open_stream(url, ssl_context=ssl_context, addresses=addresses, tcp_limit=tcp_limit)
     stream = UpgradeStream(connection)
     error: BaseException | None = None
     try:
@@ -224,7 +237,7 @@ async def open_web_socket(
                 try:
                     yield socket
                 finally:
-                    await socket.aclose()
+                    await socket.say_goodbye()  # noqa: ASYNC102 - shielded and bounded inside
             except BaseException as caught:
                 error = caught  # the very one: the nursery makes copies of groups
                 raise

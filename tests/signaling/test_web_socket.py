@@ -90,6 +90,36 @@ async def test_the_goodbye_is_bounded_when_the_server_is_deaf(serve: Serve, serv
         assert web_socket.GOODBYE * 0.9 < trio.current_time() - started < web_socket.GOODBYE * 4
 
 
+async def test_a_goodbye_stays_within_half_of_what_the_caller_has(serve: Serve, server_side: Side) -> None:
+    """A deaf server must not cost the logout that comes after it."""
+
+    async def handler(stream: AnyStream) -> None:
+        await server_side(stream).accept()
+        await trio.sleep_forever()
+
+    async with serve(handler, wait=False) as served, open_web_socket(served.url, TOKEN) as socket:
+        started = trio.current_time()
+        with trio.move_on_after(0.2) as budget:
+            await socket.aclose()
+        assert 0.09 < trio.current_time() - started < 0.2
+        assert not budget.cancelled_caught
+    assert trio.current_time() - started < 0.2, "leaving said goodbye a second time"
+
+
+async def test_a_goodbye_without_time_closes_at_once(serve: Serve, server_side: Side) -> None:
+    record = Record(server_side)
+    async with serve(record) as served:
+        async with open_web_socket(served.url, TOKEN) as socket:
+            started = trio.current_time()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await socket.aclose()
+            assert scope.cancelled_caught
+        assert trio.current_time() - started < web_socket.GOODBYE / 2
+        await record.left.wait()
+    assert record.code is None
+
+
 async def test_the_bodys_own_error_leaves_bare_behind_a_goodbye(serve: Serve, server_side: Side) -> None:
     record = Record(server_side)
     error = KeyError("mine")
