@@ -60,8 +60,14 @@ class IceAgent(CandidateAgent):
         relay_only: bool = False,
         take_control: bool = True,
     ) -> None:
+        allow_private: bool = True,
         """``on_candidate`` gets the candidates that are not in the SDP, from ``start_checks()`` on."""
-        super().__init__(on_candidate=on_candidate, server_address=server_address, relay_only=relay_only)
+        super().__init__(
+            on_candidate=on_candidate,
+            server_address=server_address,
+            relay_only=relay_only,
+            allow_private=allow_private,
+        )
         self._take_control = take_control
         if take_control:
             self.tie_breaker = TAKES_CONTROL
@@ -282,6 +288,8 @@ class IceAgent(CandidateAgent):
         self.checks_received += 1
         contested = self._claiming and self.ice_controlling and "ICE-CONTROLLING" in message.attributes
         if contested:
+        if not self.policy.allows(addr[0]):
+            return  # an answer, and a check of ours, would go there
             self.ice_controlling = False
         tie_breaker = self.tie_breaker
         yielded = self.role_given_back and "ICE-CONTROLLED" in message.attributes

@@ -15,6 +15,7 @@ import aioice
 from neko_trio.media import ice_gathering as gathering
 from neko_trio.media.aiortc_private import IceAgentBase, StunProtocol, network_host
 from neko_trio.media.ice_gathering import IceServerAddress
+from neko_trio.media.ice_policy import REFUSED, AddressPolicy
 from neko_trio.media.ice_relay import close_relay, relay
 from neko_trio.media.ice_tasks import AgentTasks
 from neko_trio.media.stun_protocol import AgentSocket
@@ -40,6 +41,7 @@ class CandidateAgent(IceAgentBase):
         on_candidate: Callable[[aioice.Candidate], None],
         server_address: str | None = None,
         relay_only: bool = False,
+        allow_private: bool = True,
     ) -> None:
         """``on_candidate`` gets the candidates that are not in the SDP, once ``tell_candidates()`` has been called."""
         policy = aioice.TransportPolicy.RELAY if relay_only else aioice.TransportPolicy.ALL
@@ -47,6 +49,8 @@ class CandidateAgent(IceAgentBase):
         self._on_candidate = on_candidate
         self.server_address = None if server_address is None else _plain(server_address)
         """IP address of the WebSocket."""
+        self.policy = AddressPolicy(allow_private=allow_private, server_address=server_address)
+        """What this agent may send to."""
         self.relay_only = relay_only
         self._servers: list[IceServerAddress] = []
         self._servers_complete = False
@@ -60,6 +64,8 @@ class CandidateAgent(IceAgentBase):
         """Why ICE servers or addresses gave no candidate; no credential in them."""
         self.remotes_ignored = 0
         """Signalled candidates that were of no use."""
+        self.remotes_refused = 0
+        """Those among them that the policy does not allow."""
         self.packets_unsent = 0
         """Packets dropped because a TCP connection, to the server or a relay, did not take them."""
 
@@ -189,6 +195,9 @@ class CandidateAgent(IceAgentBase):
 
     def accept_remote(self, candidate: aioice.Candidate) -> None:
         """Take a signalled candidate whose host is an IP address; one that is of no use is counted."""
+        if not self.policy.allows(network_host(candidate)):
+            self.refuse_remote(network_host(candidate))
+            return
         before = len(self.known_remotes)
         usable = candidate.component == 1 and before < REMOTE_LIMIT and self._can_reach(candidate)
         if self.closing or not usable:
@@ -204,6 +213,12 @@ class CandidateAgent(IceAgentBase):
         if candidate.transport.lower() == "udp":
             return True
         return candidate.tcptype == "passive" and not self.relay_only  # relays of ours carry UDP only (RFC 8656)
+
+    def refuse_remote(self, host: str) -> None:
+        """Count a signalled candidate that the policy does not allow, and tell it."""
+        self.remotes_ignored += 1
+        self.remotes_refused += 1
+        self.note(f"candidate {host}: {REFUSED}")
 
     def ignore_remote(self) -> None:
         """Count a signalled candidate that cannot be used."""

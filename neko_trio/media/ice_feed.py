@@ -12,6 +12,7 @@ from neko_trio.errors import ServerUnreachable
 from neko_trio.media.bridge import Lease
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import is_address
+from neko_trio.media.ice_policy import REFUSED, AddressRefused
 from neko_trio.media.ice_servers import IceServerUrl, resolve_host, server_urls
 from neko_trio.media.peer_api import PeerSetup
 from neko_trio.protocol.candidates import Candidate
@@ -28,6 +29,9 @@ class IceFeed:
     def __init__(self, setup: PeerSetup, lease: Lease, agent: IceAgent, nursery: trio.Nursery) -> None:
         self._setup, self._lease, self._agent, self._nursery = setup, lease, agent, nursery
         self._names = 0
+        self._policy = agent.policy
+        # The caller's own servers are the caller's own affair.
+        self._allows_server = self._policy.allows if setup.ice.servers is None else (lambda _address: True)
 
     # -- ICE servers
 
@@ -41,8 +45,10 @@ class IceFeed:
         for url in server_urls(servers, ice.ssl_context, self._note):
             if url.address is None:
                 named.append(url)
-            else:
+            elif self._allows_server(url.address.address):
                 self._lease.post(self._agent.add_server, url.address)
+            else:
+                self._note(f"{url.url}: {REFUSED}")
         if named:
             self._nursery.start_soon(self._resolve_servers, named)
         else:
@@ -57,9 +63,11 @@ class IceFeed:
     async def _resolve_server(self, url: IceServerUrl) -> None:
         try:
             with trio.fail_after(NAME_WAIT):
-                address = await url.resolve()
+                address = await url.resolve(self._allows_server)
         except (ServerUnreachable, trio.TooSlowError):
             self._note(f"{url.url}: the name has no address")
+        except AddressRefused as error:
+            self._note(f"{url.url}: {error}")
         except OSError as error:  # the system's certificates cannot be read
             self._note(f"{url.url}: {error}")
         else:
@@ -85,9 +93,11 @@ class IceFeed:
     async def _resolve_candidate(self, candidate: Candidate) -> None:
         try:
             with trio.fail_after(NAME_WAIT):
-                address = await resolve_host(candidate.host)
+                address = await resolve_host(candidate.host, self._policy.allows)
         except (ServerUnreachable, trio.TooSlowError):
             self._lease.post(self._agent.ignore_remote)
+        except AddressRefused:
+            self._lease.post(self._agent.refuse_remote, candidate.host)
         else:
             self._lease.post(self._agent.accept_remote, _to_aioice(candidate, address))
 

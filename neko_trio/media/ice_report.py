@@ -54,6 +54,8 @@ class IceReport:
     relay_only: bool
     ignored: int
     """Candidates of the server that were of no use."""
+    refused: int = 0
+    """Those among them that ``IceOptions.allow_private`` does not allow."""
 
     def error(self, reason: str, *, step: str) -> IceFailed:
         """The error of a connection that did not come up."""
@@ -72,6 +74,11 @@ class IceReport:
             return (
                 "Only relays are allowed, and no TURN server gave one: check webrtc.iceservers.frontend, its user name "
                 "and credential, and that this machine may reach it."
+            )
+        if not announced and self.refused:
+            return (
+                f"{self.refused} of the server's candidates are not in the public internet, and "
+                "IceOptions(allow_private=False) refuses those: leave it out for a server in a private network."
             )
         if not announced:
             unusable = f" ({self.ignored} of its candidates were of no use)" if self.ignored else ""
@@ -135,6 +142,7 @@ def read_report(agent: IceAgent) -> IceReport:
         server_address=agent.server_address,
         relay_only=agent.relay_only,
         ignored=agent.remotes_ignored,
+        refused=agent.remotes_refused,
     )
 
 

@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterable
 import trio
 
 from neko_trio.media.ice_gathering import IceServerAddress, is_address, routed_address
+from neko_trio.media.ice_policy import REFUSED, AddressRefused
 from neko_trio.media.resolve import resolve
 from neko_trio.protocol import Malformed
 from neko_trio.protocol.ice_servers import IceServer, IceUrl, parse_ice_url
 
 URL_LIMIT = 16
 """URLs of ICE servers that are asked; more cost sockets and time, and no network needs them."""
+
+
+def _anywhere(_address: str) -> bool:
+    return True
 
 
 class IceServerUrl:
@@ -29,10 +34,12 @@ class IceServerUrl:
             return None
         return self._at(self.url.host, self._tls)
 
-    async def resolve(self) -> IceServerAddress:
-        """Where it is. Raises :class:`~neko_trio.errors.ServerUnreachable`, or :class:`OSError` when the system's
-        certificates cannot be read. Cancelling abandons the look-up."""
-        address = await resolve_host(self.url.host)
+    async def resolve(self, allows: Callable[[str], bool] = _anywhere) -> IceServerAddress:
+        """Where it is, at an address that is allowed.
+
+        Raises :class:`~neko_trio.errors.ServerUnreachable`, :class:`AddressRefused`, or :class:`OSError` when the
+        system's certificates cannot be read. Cancelling abandons the look-up."""
+        address = await resolve_host(self.url.host, allows)
         if not self._secure or self._tls is not None:
             return self._at(address, self._tls)
         return self._at(address, await trio.to_thread.run_sync(ssl.create_default_context, abandon_on_cancel=True))
@@ -68,11 +75,14 @@ def server_urls(
     return found[:URL_LIMIT]
 
 
-async def resolve_host(host: str) -> str:
+async def resolve_host(host: str, allows: Callable[[str], bool] = _anywhere) -> str:
     """One address of a name: one that this machine has a route to, IPv4 first: STUN and TURN servers of the field
-    rarely answer on IPv6.
+    rarely answer on IPv6. ``allows`` says which may be taken.
 
-    Raises :class:`~neko_trio.errors.ServerUnreachable`. A checkpoint.
+    Raises :class:`~neko_trio.errors.ServerUnreachable`, and :class:`AddressRefused` when none of them is allowed. A
+    checkpoint.
     """
-    addresses = sorted(await resolve(host), key=lambda address: ":" in address)
+    addresses = sorted(filter(allows, await resolve(host)), key=lambda address: ":" in address)
+    if not addresses:
+        raise AddressRefused(REFUSED)
     return next((address for address in addresses if routed_address(address) is not None), addresses[0])

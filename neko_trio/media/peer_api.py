@@ -44,6 +44,13 @@ class IceOptions:
     A server that does not resolve the role conflict (RFC 8445 §7.3.1.1) gets its role back, after 0.8 s at most."""
     servers: tuple[IceServer, ...] | None = None
     """ICE servers to use instead of the offer's. For tests: a session uses the offer's and no others."""
+    allow_private: bool = True
+    """Whether the ICE servers and candidates that the server names may be outside of the public internet: in private,
+    loopback or link-local networks. Names are looked at once they are addresses. ``True``, because most Nekos are in
+    such a network themselves. With ``False`` a server that is not trusted cannot have this machine send packets into
+    the network that it stands in: what is refused is counted in ``candidates_ignored`` and told in
+    ``gathering_errors``, and checks from there are not answered. The address that the WebSocket goes to stays allowed,
+    and so do ``servers``."""
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     """What verifies the certificates of ``turns:`` and ``stuns:`` servers, for the name in their URL; ``None``: the
     session's ``ssl_context``, else the system's authorities."""
@@ -127,7 +134,8 @@ class PeerStatistics:
     packets_unsent: int = 0
     """Datagrams dropped because the TCP connection to the server, or to a relay, did not take them (beyond 1 MiB)."""
     candidates_ignored: int = 0
-    """Remote candidates that could not be used: another transport, an unresolvable name, beyond the bound."""
+    """Remote candidates that could not be used: another transport, an unresolvable name, beyond the bound, or refused
+    by ``IceOptions.allow_private``."""
     gathering_errors: tuple[str, ...] = ()
     """Why ICE servers or local addresses gave no candidate (at most 16, no credential in them)."""
     video: VideoStatistics | None = None

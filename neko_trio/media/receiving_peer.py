@@ -73,6 +73,7 @@ class ReceivingPeer:
             server_address=setup.server_address,
             relay_only=setup.ice.relay_only,
             take_control=setup.ice.take_control,
+            allow_private=setup.ice.allow_private,
         )
         self.agent.on_connect = self._watch
         self._connecting: asyncio.Task[object] | None = None
