@@ -59,8 +59,8 @@ class IceAgent(CandidateAgent):
         server_address: str | None = None,
         relay_only: bool = False,
         take_control: bool = True,
-    ) -> None:
         allow_private: bool = True,
+    ) -> None:
         """``on_candidate`` gets the candidates that are not in the SDP, from ``start_checks()`` on."""
         super().__init__(
             on_candidate=on_candidate,
@@ -285,11 +285,11 @@ class IceAgent(CandidateAgent):
         check again 200 ms later. So its check is answered, and it may nominate; one that resolves the conflict has
         given its role up by then.
         """
+        if not self.policy.allows(addr[0]):
+            return  # an answer, and a check of ours, would go there
         self.checks_received += 1
         contested = self._claiming and self.ice_controlling and "ICE-CONTROLLING" in message.attributes
         if contested:
-        if not self.policy.allows(addr[0]):
-            return  # an answer, and a check of ours, would go there
             self.ice_controlling = False
         tie_breaker = self.tie_breaker
         yielded = self.role_given_back and "ICE-CONTROLLED" in message.attributes
