@@ -23,6 +23,7 @@ from neko_trio.errors import *  # noqa: F403 - the list of errors is kept in one
 
 if TYPE_CHECKING:
     from neko_trio._ports.audio import AudioBlock
+    from neko_trio._reconnect import Reconnect
     from neko_trio._session import Session, open_session
     from neko_trio._state import State
     from neko_trio._statistics import Statistics
@@ -56,12 +57,14 @@ __all__ = [  # noqa: RUF022 - in the order a newcomer meets them
     "VideoStatistics",
     "CandidatePair",
     "IceOptions",
+    "Reconnect",
 ]
 __all__ += errors.__all__
 
 _HOMES = {
     "open_session": "neko_trio._session",
     "Session": "neko_trio._session",
+    "Reconnect": "neko_trio._reconnect",
     "Frame": "neko_trio.media.frames",
     "Change": "neko_trio.desktop.looking",
     "Match": "neko_trio.desktop.looking",

@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
+from neko_trio._reconnect import Reconnect
 from neko_trio.errors import ConnectionRejected, InvalidInput, NotAllowed
 from neko_trio.protocol.events import SystemInit
 
@@ -31,6 +32,7 @@ class Options:
     linger: float = LINGER
     """Seconds for which the video stays on, on demand, after the last picture that was wanted."""
     audio: bool = False
+    reconnect: Reconnect | None = None
 
     @property
     def wants_peer(self) -> bool:
@@ -61,8 +63,8 @@ def checked_options(
         raise InvalidInput(f'video={video!r} is none of "live", "on_demand", "off".')
     if not isinstance(audio, bool):
         raise InvalidInput(f"audio={audio!r} is neither True nor False.")
-    if reconnect is not None:
-        raise InvalidInput("reconnect=: reconnecting is not built yet.", hint="Leave reconnect=None.")
+    if not (reconnect is None or isinstance(reconnect, bool | Reconnect)):
+        raise InvalidInput(f"reconnect={reconnect!r} is none of None, True, False, and no neko_trio.Reconnect.")
     for name, seconds in (("connect_timeout", connect_timeout), ("close_timeout", close_timeout)):
         if not seconds > 0:  # NaN is not, either
             raise InvalidInput(f"{name}={seconds!r} must be a positive number of seconds.")
@@ -79,6 +81,7 @@ def checked_options(
         close_timeout=close_timeout,
         linger=linger,
         audio=audio,
+        reconnect=Reconnect() if reconnect is True else reconnect or None,
     )
 
 

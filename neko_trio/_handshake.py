@@ -23,6 +23,7 @@ from neko_trio._round_trip import RoundTrip
 from neko_trio._services import Budget, open_services, together
 from neko_trio._signals import PeerSignals
 from neko_trio._timeline import Timeline
+from neko_trio._watch import Watch
 from neko_trio.errors import IceFailed, NekoError, ProtocolViolation
 from neko_trio.protocol import Malformed, events, requests, sdp
 
@@ -52,6 +53,11 @@ class Attempt:
     ice_failed: Callable[[str], IceFailed] | None = None
     """The peer's own account of why it did not connect, once there is a peer."""
 
+    def renew(self) -> None:
+        """Another one begins in its place. Not while the session closes: its goodbye has one budget."""
+        self.timeline, self.step, self.ice_failed = Timeline(), "login", None
+        self.budget.renew()
+
 
 @dataclass(frozen=True, slots=True)
 class MediaPorts:
@@ -64,6 +70,7 @@ class MediaPorts:
     frame_context: Callable[[], FrameContext]
     on_data: Callable[[bytes], None]
     round_trip: RoundTrip
+    watch: Watch
     audio: AudioPort | None = None
     """``None``: no sound is wanted."""
 
@@ -87,7 +94,8 @@ async def open_link(
     async with dial() as socket:
         attempt.timeline.mark("websocket_open")
         attempt.step = "init"
-        link = Link(socket, observe)
+        opening = attempt.timeline.between("dial", "websocket_open")
+        link = Link(socket, observe, opening_seconds=opening)
         async with open_services() as services:
             services.start_soon(link.read)
             init = await link.wait_init()
@@ -157,6 +165,7 @@ async def open_peer(
                     services.start_soon(tasks.watch_peer)
                     services.start_soon(video.run)
                     services.start_soon(ports.round_trip.measure, peer)
+                    services.start_soon(ports.watch.watch_media, peer)
                     if sound is not None:
                         services.start_soon(sound.run)
                     attempt.step = "running"

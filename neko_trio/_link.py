@@ -56,7 +56,11 @@ def _closed() -> NekoError:
 class Link:
     """One WebSocket to the server. Made by ``open_link``; ``observe`` sees each event, in order, in the reader."""
 
-    def __init__(self, socket: Socket, observe: Callable[[events.ServerEvent], None]) -> None:
+    def __init__(
+        self, socket: Socket, observe: Callable[[events.ServerEvent], None], *, opening_seconds: float = 0.0
+    ) -> None:
+        self.opening_seconds = opening_seconds
+        """How long dialling took, two round trips at least: TCP, and the upgrade."""
         self._socket = socket
         self._observe = observe
         self._init: events.SystemInit | None = None
@@ -231,6 +235,11 @@ class Link:
             await self._read_to_end.wait()  # noqa: ASYNC120 - cancelled, that leaves in its place
             raise (self._ended or _lost)() from ended
         self.counts.messages_sent += len(texts)
+
+    def give_up(self) -> None:
+        """It is dead, whatever the socket says: nothing is sent any more."""
+        if self._ended is None:
+            self._ended = _lost
 
     async def beat(self, seconds: float) -> None:
         """Send ``client/heartbeat`` every ``seconds``: the server ignores it, proxies that cut idle sockets do not."""

@@ -20,12 +20,14 @@ from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.microphone import MicrophonePort
 from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
+from neko_trio._reconnect import Outage
 from neko_trio._round_trip import RoundTrip
 from neko_trio._services import Budget
 from neko_trio._state import State, initial_state, reduce_state
 from neko_trio._statistics import Statistics
 from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
+from neko_trio._watch import Watch
 from neko_trio._wiring import Wiring
 from neko_trio.audio.microphone import Microphones
 from neko_trio.audio.sound import Audio
@@ -80,6 +82,10 @@ class Parts:
         self.credential: Credential | None = None
         self.failure: Callable[[], NekoError] | None = None
         self.round_trip = RoundTrip()
+        self.watch = Watch(lambda: self.inputs.ask(), clock=wiring.clock)
+        self.outage = Outage(options.reconnect)
+        self.up = StateCell(False)
+        """Whether the session is up now."""
         self._data_messages_malformed = 0
         self._began = wiring.clock()
         self._past = Statistics()  # what links and peers counted that others have taken the place of
@@ -107,6 +113,8 @@ class Parts:
         if isinstance(event, events.SystemInit) and self._state is None:
             self._build(initial_state(event))
         elif self._state is not None:
+            if isinstance(event, events.SystemInit):
+                self.key_map.forget()  # after an outage: whoever was there meanwhile may have changed it
             state = reduce_state(self._state.value, event)
             if state is not self._state.value:
                 self._state.set(state)
@@ -125,6 +133,7 @@ class Parts:
             cell.fail(self.failure)
         self.cursor = CursorPort(lambda: cell.value.screen)
         self.inputs = InputPort(admit=lambda: check_host(cell.value), on_sent=self.cursor.on_sent)
+        self.inputs.returns = self.options.reconnect is not None
         clicks = Clicks(self.inputs)
         self.mouse = Mouse(self.inputs, cell, self.cursor, clicks)
         self.touch = Touch(self.inputs, cell, clicks)
@@ -189,17 +198,22 @@ class Parts:
         """The next frame number. Any thread: ``next`` on a count is atomic."""
         return next(self._numbers)
 
-    def frame_context(self) -> FrameContext:
-        """What is known about a picture that is decoded now. Any thread: one read of one frozen snapshot."""
-        from neko_trio.media.frames import FrameContext
+    def next_frame_context(self) -> Callable[[], FrameContext]:
+        """What is known about a picture that is decoded now, for those of the next peer to come up."""
+        epoch = self.epoch + 1
 
-        state = self.state.value
-        return FrameContext(
-            session=self.key,
-            epoch=self.epoch,
-            screen_size=(state.screen.width, state.screen.height),
-            stream=state.stream,
-        )
+        def frame_context() -> FrameContext:  # any thread: one read of one frozen snapshot
+            from neko_trio.media.frames import FrameContext
+
+            state = self.state.value
+            return FrameContext(
+                session=self.key,
+                epoch=epoch,
+                screen_size=(state.screen.width, state.screen.height),
+                stream=state.stream,
+            )
+
+        return frame_context
 
     # -- the end
 
@@ -213,6 +227,7 @@ class Parts:
         self.sound_in.fail(failure)
         self.bus.fail(failure)
         self.rest.fail(failure)
+        self.up.fail(failure)
         if self._state is not None:
             self._state.fail(failure)
             self.inputs.fail(failure)
@@ -220,12 +235,13 @@ class Parts:
         if self.video is not None:
             self.video.fail(failure)
 
-    def live_link(self) -> Link:
-        """The link, or the reason why there is none any more."""
+    async def send_texts(self, texts: list[str]) -> None:
+        """Send over the link there is, or the one that is being made. Raises why there is none any more."""
+        await self.inputs.wait_back()
         if self.failure is not None:
             raise self.failure()
         assert self.link is not None
-        return self.link
+        await self.link.send_texts(texts)
 
     # -- the link and the peer that there are now
 
@@ -234,9 +250,18 @@ class Parts:
         self._past += self._of_link()
         self.link = link
 
+    def unplug_link(self, *, returns: bool) -> None:
+        """The link is gone. ``returns``: another may be made; what is sent meanwhile waits for it."""
+        if returns and self.outage.repeats:
+            self.control.on_link_lost()
+            self.inputs.go_away()
+        else:
+            self.inputs.unplug()
+
     def plug_peer(self, peer: Peer, tasks: PeerTasks) -> None:
         """The session goes on with this peer."""
         self._past += self._of_peer()
+        self.epoch += 1
         self.peer, self.peer_tasks = peer, tasks
         self.sound_in.plug(PeerMicrophone(peer, tasks.signals, self.inputs.ask))
 
@@ -249,6 +274,8 @@ class Parts:
             total,
             seconds=now - self._began,
             epoch=self.epoch,
+            outages=self.outage.overcome,
+            outage_seconds=self.outage.seconds,
             messages_malformed=total.messages_malformed + self._data_messages_malformed,
             video_toggles=video.toggles if video else 0,
             video_seconds_on=video.seconds_on if video else 0.0,

@@ -56,6 +56,11 @@ class Wire(Protocol):
         """Whether messages can still be sent."""
         ...
 
+    @property
+    def opening_seconds(self) -> float:
+        """How long dialling took, two round trips at least."""
+        ...
+
     async def send_texts(self, texts: list[str]) -> None:
         """Send all of them in order, or, when cancelled, none. Raises a ``NekoError`` when it cannot."""
         ...
@@ -240,7 +245,7 @@ class PeerVideo:
 
     @property
     def _round_trip(self) -> float:
-        return self._timeline.between("dial", "websocket_open") / 2  # two at least: TCP, and the upgrade
+        return self._wire.opening_seconds / 2
 
     @property
     def _codec(self) -> str | None:

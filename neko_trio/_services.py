@@ -154,6 +154,10 @@ class Budget:
         self._seconds = seconds
         self._deadline = math.inf
 
+    def renew(self) -> None:
+        """The next close has all of it again."""
+        self._deadline = math.inf
+
     def shield(self) -> trio.CancelScope:
         """A shielded scope that ends with the budget."""
         if self._deadline == math.inf:

@@ -14,6 +14,7 @@ from neko_trio._checks import LINGER, Options, checked_options
 from neko_trio._parts import Parts
 from neko_trio._ports.bus import Subscription
 from neko_trio._ports.expectation import Expectation
+from neko_trio._reconnect import Reconnect
 from neko_trio._services import open_services, together
 from neko_trio._state import State
 from neko_trio._statistics import Statistics
@@ -93,8 +94,27 @@ class Session:
 
     @property
     def epoch(self) -> int:
-        """Which peer connection of the session this is, from 1; 0 without: ``video="off"`` and no sound."""
+        """Which peer connection of the session this is, from 1; 0 without: ``video="off"`` and no sound.
+
+        Those are counted that came up. Unchanged while a lost connection is made anew.
+        """
         return self._parts.epoch
+
+    @property
+    def connected(self) -> bool:
+        """Whether the session is up now. ``False`` while a lost connection is made anew (``reconnect=``), and after
+        the end.
+
+        Meanwhile pictures, events and whatever waits for the state simply wait; the state is the last that was known.
+        Input waits, too, once what went before it and was not confirmed has been told as :class:`InputInDoubt`: it is
+        never repeated. A host role that was held is asked for again. A REST call fails by itself. Observers
+        (:meth:`events`) see ``system/init`` when the WebSocket is back: what they missed in between is in the state.
+        """
+        return self._parts.failure is None and self._parts.up.value
+
+    async def wait_connected(self) -> None:
+        """Wait until the session is up. A checkpoint; cancelling is safe. Raises what ends the session."""
+        await self._parts.up.wait(lambda up: up)
 
     def statistics(self) -> Statistics:
         """What was counted since the session began: a frozen snapshot. Works after the end, too."""
@@ -160,13 +180,13 @@ class Session:
         """Send any event; return when it is written. The server answers what it does not understand with silence.
 
         ``payload`` is anything JSON can hold; ``None`` leaves it out. Raises :class:`InvalidInput` when it cannot be
-        written as JSON. Cancelled, the event was sent whole or not at all.
+        written as JSON. Waits while a lost connection is made anew. Cancelled, the event was sent whole or not at all.
         """
         try:
             text = requests.encode_raw(event, payload)
         except Malformed as error:
             raise InvalidInput(f"This payload of {event!r} is no JSON: {error}.") from error
-        await self._parts.live_link().send_texts([text])
+        await self._parts.send_texts([text])
 
     def control(
         self, *, wait: bool = False, steal: bool = False, regain: bool | float = False
@@ -262,7 +282,7 @@ async def open_session(
     ice: IceOptions | None = None,
     ssl_context: ssl.SSLContext | None = None,
     media: Media | None = None,
-    reconnect: None = None,
+    reconnect: Reconnect | bool | None = None,
     connect_timeout: float = 9,
     close_timeout: float = 2,
     linger: float = LINGER,
@@ -282,7 +302,8 @@ async def open_session(
       ssl_context: for a CA of your own or a client certificate; by default certificates are verified as usual. TURN and
         STUN servers over TLS are verified with it, too, unless ``ice`` has one for them.
       media: where peer connections come from; ``None`` is aiortc.
-      reconnect: must be ``None`` in this version.
+      reconnect: what becomes of a session that is lost once it is up: with ``None`` it ends; with ``True``, or a
+        :class:`Reconnect`, it is made anew under its caller. See :attr:`Session.connected`.
       connect_timeout: seconds until the peer must be connected. 9, because the server gives up at 10.
       close_timeout: seconds that all goodbyes together may take.
       linger: on demand, seconds for which the video stays on after the last picture that was wanted: for as long a

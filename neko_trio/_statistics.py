@@ -24,6 +24,10 @@ class Statistics:
     """Seconds that this covers: since the session began, or between the two snapshots."""
     epoch: int = gauge(0)
     """Which peer connection of the session is the newest, from 1; 0 without one. A state."""
+    outages: int = 0
+    """How often the connection was lost and has come back (``reconnect=``)."""
+    outage_seconds: float = 0.0
+    """Seconds for which it was away, the outage that there may be now included."""
     messages_received: int = 0
     """WebSocket messages received."""
     messages_sent: int = 0

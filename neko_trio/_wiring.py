@@ -47,7 +47,8 @@ class Wiring:
     logout: Callable[[Credential], Awaitable[None]]
     open_rest: Callable[[Credential], AbstractAsyncContextManager[RestCalls]]
     """The server's REST calls for the length of the block; nothing is dialled before the first."""
-    dial: Callable[[Credential], AbstractAsyncContextManager[Socket]]
+    dial: Callable[[Credential, float], AbstractAsyncContextManager[Socket]]
+    """Open the WebSocket; TCP may take so many seconds, ``math.inf`` for as long as the caller's scope allows."""
     media: Media
     clock: Callable[[], float] = perf_counter
     """The clock of ``Frame.arrived``, in seconds."""
@@ -103,8 +104,8 @@ def real_wiring(
 
         return rest.open_rest(target, credential, ssl_context=ssl_context)
 
-    def dial(credential: Credential) -> AbstractAsyncContextManager[Socket]:
-        return open_web_socket(target, credential, ssl_context=ssl_context)
+    def dial(credential: Credential, tcp_limit: float) -> AbstractAsyncContextManager[Socket]:
+        return open_web_socket(target, credential, ssl_context=ssl_context, tcp_limit=tcp_limit)
 
     return Wiring(
         login=None if token is not None else login,

@@ -172,6 +172,10 @@ async def wait_state(scene: Scene) -> None:
         await scene.session.wait_state(lambda state: state.host == scene.other.id)
 
 
+async def wait_connected(scene: Scene) -> None:
+    await scene.session.wait_connected()
+
+
 async def heard(scene: Scene) -> None:
     async with scene.session.chat.messages() as seen, trio.open_nursery() as nursery:
         nursery.start_soon(scene.after, 0.1, lambda: scene.other.say("hello"))
@@ -372,6 +376,7 @@ CALLS: dict[str, Scenario] = {
     "expect": expect,
     "send_event": alone(lambda session: session.send_event("send/broadcast", {"subject": "x", "body": 1})),
     "wait_state": wait_state,
+    "wait_connected": wait_connected,
     "chat.messages": heard,
     "chat.say": alone(lambda session: session.chat.say("hello")),
     **dict.fromkeys((f"clipboard.{name}" for name in CLIPBOARD_CALLS), host(clipboard)),

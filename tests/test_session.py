@@ -296,7 +296,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"password": "x", "linger": -1}, "linger"),
     ({"password": "x", "linger": math.inf}, "linger"),
     ({"password": "x", "audio": "yes"}, "audio="),
-    ({"password": "x", "reconnect": object()}, "not built"),
+    ({"password": "x", "reconnect": object()}, "Reconnect"),
     ({"password": "x", "connect_timeout": 0}, "connect_timeout"),
     ({"password": "x", "close_timeout": math.nan}, "close_timeout"),
 ]

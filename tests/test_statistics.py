@@ -169,7 +169,8 @@ async def test_a_second_peer_goes_on_counting(autojump_clock: trio.testing.MockC
         before = session.statistics()
         assert before.peer == counted(5, 0.1)
         second.statistics = lambda: counted(2, 0.7)  # type: ignore[method-assign]  # one instance
-        parts.plug_peer(second, type(tasks)(parts.live_link(), tasks._signals, tasks._timeline))
+        assert parts.link is not None
+        parts.plug_peer(second, type(tasks)(parts.link, tasks._signals, tasks._timeline))
         after = session.statistics()
         assert after.peer is not None
         assert after.peer.packets_received == 70
@@ -178,7 +179,7 @@ async def test_a_second_peer_goes_on_counting(autojump_clock: trio.testing.MockC
         difference = (after - before).peer
         assert difference is not None
         assert difference.video == VideoStatistics("VP8", frames_decoded=2, jitter=0.7)
-        parts.plug_link(parts.live_link())  # as a new one would be
+        parts.plug_link(parts.link)  # as a new one would be
         assert session.statistics().messages_received == 2 * after.messages_received
 
 

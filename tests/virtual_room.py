@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 import trio
 
-from neko_trio import Session
+from neko_trio import Reconnect, Session
 from neko_trio._checks import checked_options
 from neko_trio._link import Socket
 from neko_trio._ports.rest import RequestOptions
@@ -164,6 +164,12 @@ class MemorySocket:
             self._server.simulator._room.disconnect_socket(self._session, self, delayed=False)
         await trio.lowlevel.checkpoint()
 
+    def cut(self) -> None:
+        """The connection is lost, which the server notices at once."""
+        if self._ended is None:
+            self._end(1006)
+            self._server.simulator._room.disconnect_socket(self._session, self, delayed=True)
+
 
 class ClientSocket:
     """The client's end of it."""
@@ -201,6 +207,8 @@ class VirtualRoom:
         self._media = media
         self._nursery = nursery
         self._handling: set[trio.Event] = set()
+        self.sockets: dict[str, MemorySocket] = {}
+        """The newest WebSocket of each session, by its id."""
 
     async def idle(self) -> None:
         """Wait until the server is through with every call that it has had."""
@@ -234,7 +242,13 @@ class VirtualRoom:
 
     @asynccontextmanager
     async def open_session(
-        self, name: str, *, admin: bool = False, video: str = "live", audio: bool = False
+        self,
+        name: str,
+        *,
+        admin: bool = False,
+        video: str = "live",
+        audio: bool = False,
+        reconnect: Reconnect | bool | None = None,
     ) -> AsyncIterator[Session]:
         """A session with it, logged in under that name."""
         simulator = self.simulator
@@ -260,7 +274,7 @@ class VirtualRoom:
             audio=audio,
             stream=None,
             ice=None,
-            reconnect=None,
+            reconnect=reconnect,
             connect_timeout=9,
             close_timeout=2,
         )
@@ -277,12 +291,12 @@ class VirtualRoom:
             yield session
 
     @asynccontextmanager
-    async def _dial(self, credential: Credential) -> AsyncIterator[Socket]:
+    async def _dial(self, credential: Credential, _tcp_limit: float) -> AsyncIterator[Socket]:
         await trio.lowlevel.checkpoint()
         ((_name, value),) = credential.headers()
         session = self.simulator._room.by_token(value.removeprefix("Bearer "))
         assert session is not None
-        socket = MemorySocket(self, session)
+        self.sockets[session.id] = socket = MemorySocket(self, session)
         self._nursery.start_soon(socket.serve)
         self.simulator._room.connect_socket(session, socket)
         try:

@@ -74,6 +74,15 @@ class InputPort:
         self._wires.go_away()
 
     @property
+    def away(self) -> bool:
+        """Whether there is no connection, and one is being made."""
+        return self._wires.away
+
+    async def wait_back(self) -> None:
+        """Wait while a connection is being made anew. Not a checkpoint when one is there, or none will come."""
+        await self._wires.wait_back()
+
+    @property
     def returns(self) -> bool:
         """Whether a connection that is lost is made anew: then what it carried is in doubt, and no session is lost."""
         return self._wires.returns

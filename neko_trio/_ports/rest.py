@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import trio
 
-from neko_trio.errors import NekoError
+from neko_trio.errors import NekoError, ServerUnreachable
 
 if TYPE_CHECKING:
     from neko_trio.signaling.answers import Answer
@@ -93,12 +93,20 @@ class RestPort:
         """Call this one from now on."""
         self._server = server
 
+    def unplug(self) -> None:
+        """The login is gone: calls end with ``ServerUnreachable``, until there is a new one."""
+        self._server = None
+        self._cancel("the login has ended")
+
     def fail(self, failure: Callable[[], NekoError]) -> None:
         """End every call, now and later, with a fresh ``failure()``. The first failure stays."""
         if self._failure is None:
             self._failure = failure
-            for scope in self._scopes:
-                scope.cancel(reason="the session has ended")
+            self._cancel("the session has ended")
+
+    def _cancel(self, reason: str) -> None:
+        for scope in self._scopes:
+            scope.cancel(reason=reason)
 
     async def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> Answer:
         """Any answer, whatever its status, with its whole body. ``path`` begins with ``/api/`` and has no secrets.
@@ -138,10 +146,9 @@ class RestPort:
 
     @contextmanager
     def _under_way(self) -> Iterator[RestCalls]:
-        """Its body is cancelled, and left by nothing, when the session ends meanwhile."""
-        if self._failure is not None:
-            raise self._failure()
-        assert self._server is not None, "a session has its server before the caller has the session"
+        """Its body is cancelled, and left by nothing, when the session ends meanwhile, or its login does."""
+        if self._failure is not None or self._server is None:
+            raise self._end()
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
@@ -150,5 +157,8 @@ class RestPort:
                 self._scopes.discard(scope)
 
     def _end(self) -> NekoError:
-        assert self._failure is not None, "nothing else ends a call without an outcome"
-        return self._failure()
+        if self._failure is not None:
+            return self._failure()
+        return ServerUnreachable(
+            "The session has no login at the server now.", hint="It is made anew: try again.", step="rest"
+        )

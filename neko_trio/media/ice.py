@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 
 import aioice
 from aioice import stun
@@ -91,6 +92,8 @@ class IceAgent(CandidateAgent):
         self.packets_received = self.bytes_received = self.packets_sent = self.bytes_sent = 0
         self.packets_dropped = 0
         """Datagrams beyond UNREAD_LIMIT."""
+        self.heard_at = perf_counter()
+        """When the server was last heard of, in seconds of ``perf_counter``: a check of its, or any datagram."""
 
     # -- checks
 
@@ -184,8 +187,8 @@ class IceAgent(CandidateAgent):
 
     def check_incoming(self, message: StunMessage, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """Handle an authentic check of the server; answer it with one of ours (RFC 8445 §7.3.1.4)."""
-        if len(self.known_remotes) >= REMOTE_LIMIT and not self._knows(addr):
-            return
+        if not self._knows(addr) and (len(self.known_remotes) >= REMOTE_LIMIT or "PRIORITY" not in message.attributes):
+            return  # no room for what would be learned, or nothing that says what it is worth (RFC 8445 §7.1.1)
         self.heard.add(addr)
         before = {id(pair): pair.state for pair in self.check_list}
         if protocol.local_candidate.transport == "tcp":
@@ -288,6 +291,7 @@ class IceAgent(CandidateAgent):
         if not self.policy.allows(addr[0]):
             return  # an answer, and a check of ours, would go there
         self.checks_received += 1
+        self.heard_at = perf_counter()
         contested = self._claiming and self.ice_controlling and "ICE-CONTROLLING" in message.attributes
         if contested:
             self.ice_controlling = False
@@ -334,6 +338,7 @@ class IceAgent(CandidateAgent):
 
     def data_received(self, data: bytes, component: int) -> None:
         """Take a datagram that is no STUN, and not empty: media at once, the rest is queued for ``recv()``."""
+        self.heard_at = perf_counter()
         if self.unread >= UNREAD_LIMIT:
             self.packets_dropped += 1
             return

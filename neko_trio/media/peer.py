@@ -258,6 +258,11 @@ class PeerConnection:
         self._lease.post(self._peer.expect_start, earliest)
 
     @property
+    def heard_at(self) -> float:
+        """See :attr:`Peer.heard_at`."""
+        return self._peer.heard_at
+
+    @property
     def video_packets(self) -> int:
         """See :attr:`Peer.video_packets`."""
         return self._peer.video_packets

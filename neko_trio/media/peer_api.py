@@ -208,6 +208,12 @@ class Peer(Protocol):
         ...
 
     @property
+    def heard_at(self) -> float:
+        """When the server was last heard of over the media connection, in seconds of ``perf_counter``: any datagram
+        but the answers of STUN and TURN servers. Cheap."""
+        ...
+
+    @property
     def video_packets(self) -> int:
         """``statistics().video.packets_received``, without the rest; 0 without a video track. Any time."""
         ...

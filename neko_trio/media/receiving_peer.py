@@ -34,6 +34,7 @@ from neko_trio.media.ice_report import IceReport, endpoint, read_report
 from neko_trio.media.media_path import MediaPath
 from neko_trio.media.peer_api import CandidatePair, PeerSetup, PeerStatistics
 from neko_trio.media.receiver import VideoReceiver
+from neko_trio.media.sctp_guard import SctpGuard
 from neko_trio.protocol.sdp import read_offer, without_candidates
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class ReceivingPeer:
         if self._pc.sctp is not None and not self._quiet:
             self._quiet = True
             quieten_sctp(self._pc.sctp)
+            SctpGuard(self._pc.sctp)
         if not self._installed:
             self._installed = True
             transport: RTCDtlsTransport = (
@@ -249,6 +251,11 @@ class ReceivingPeer:
         for message in messages:
             self._channel.send(message)
         self._data_sent += len(messages)
+
+    @property
+    def heard_at(self) -> float:
+        """See :attr:`Peer.heard_at`. Any thread."""
+        return self.agent.heard_at
 
     @property
     def video_packets(self) -> int:

@@ -12,7 +12,7 @@ import trio
 
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
-from neko_trio.errors import ControlLocked, HostTaken, InputInDoubt, InvalidInput, NekoError, NotAllowed
+from neko_trio.errors import CallerError, ControlLocked, HostTaken, InputInDoubt, InvalidInput, NekoError, NotAllowed
 from neko_trio.protocol.requests import ControlRelease, ControlRequest
 from neko_trio.room.lease import Lease, Use, lost
 from neko_trio.room.rights import host_name, host_taken, why_not_host
@@ -50,6 +50,7 @@ class Control:
         self._asked = False  # since they began to wait
         self._asked_of: str | None = None  # the host who may still give it because of that
         self._given = False  # it was given, because of that
+        self._owed = False  # a connection was lost before we could give back what may be ours on the next one
 
     @asynccontextmanager
     async def control(
@@ -74,13 +75,16 @@ class Control:
         be mended raises :class:`~neko_trio.errors.InputInDoubt` from the next input call, once: input that was sent and
         not confirmed (by ``flush()``) when the role went, and a gesture with a button or a finger down. Locked
         controls, private mode and a right that is withdrawn end the block at once, as nobody could give the role back.
+
+        A connection that is lost and made anew (``reconnect=``) does not end the block: the role is asked for again
+        unless the server has kept it for us. When another has it by then, that is a loss as above.
         """
         patience = _patience(regain)
         use = await self._join(patience, wait=wait, steal=steal)
         try:
             with use.scope:
                 yield
-        except BaseException as error:
+        except BaseException as error:  # whatever ends the block, the role is given back first
             try:
                 await self._leave(use)  # noqa: ASYNC102 - shielded and bounded inside
             except NekoError as failed:
@@ -99,7 +103,8 @@ class Control:
         lease, was_host, self._hosting = self._lease, self._hosting, state.is_host
         if state.is_host:
             if not was_host:
-                self._given, self._asked, self._asked_of = self._asked_of is not None, False, None
+                self._given, self._asked, self._asked_of = self._owed or self._asked_of is not None, False, None
+                self._owed = False
                 if lease is not None and lease.away:
                     lease.come_back(self._given)
                     self._inputs.resume()
@@ -122,15 +127,57 @@ class Control:
             self._inputs.give_up()
             self._lease = None
             lease.end(state, refused)
+        elif lease is not None and lease.interrupted and state.host is not None:  # who was faster
+            if lease.patient:
+                lease.go_away(state)
+            else:
+                self._inputs.give_up()
+                self._lease = None
+                lease.end(state, None)
+
+    def on_link_lost(self) -> None:
+        """The connection is gone, and is made anew. Never blocks. Before the input port is told."""
+        lease = self._lease
+        self._owed |= self._hosting and self._given and lease is None
+        self._hosting = self._given = self._asked = False
+        self._asked_of = None
+        if lease is not None and not lease.away:
+            lease.interrupt()
+            self._inputs.lose_role(self._regain)
 
     async def run(self) -> None:
-        """Give the role back when it is given, because it was asked for, to nobody any more. Until cancelled."""
+        """Until cancelled: give the role back when it is given, because it was asked for, to nobody any more; and ask
+        for it again when it was lost with a connection that has been made anew."""
         try:
             while True:
-                await self._state.wait(lambda _now: self._unwanted)
-                await self._return_unwanted()
+                await self._state.wait(lambda now: self._unwanted or self._vacant(now))
+                if self._unwanted:
+                    await self._return_unwanted()
+                else:
+                    await self._take_up_again()
         except NekoError:
             return  # the session has ended, and says so elsewhere
+
+    def _vacant(self, now: State) -> bool:
+        return self._lease is not None and self._lease.interrupted and now.host is None
+
+    async def _take_up_again(self) -> None:
+        async with self._turn:
+            lease = self._lease
+            if lease is None or not lease.interrupted:
+                return
+            try:
+                taken = await self._take(wait=True, steal=False)
+            except InputInDoubt:
+                return  # the connection has gone again
+            except CallerError as refused:
+                if lease is self._lease and lease.away:
+                    self._inputs.give_up()
+                    self._lease = None
+                    lease.end(self._state.value, refused)
+                return
+            if taken is not None:
+                lease.taken |= taken
 
     async def give_back(self) -> None:
         """The session ends: let go, flush, and release the role if it is used and was taken here. Bounded, shielded.
@@ -154,10 +201,11 @@ class Control:
         with self._wanting():
             try:
                 while True:
+                    await self._inputs.wait_back()
                     async with self._turn:
                         taken: bool | None = False
                         if self._lease is None or self._lease.away:
-                            taken = await self._take(wait=wait, steal=steal)
+                            taken = await self._take_surely(wait=wait, steal=steal)
                         if taken is not None:
                             lease = self._lease = self._lease or Lease()
                             lease.taken |= taken
@@ -167,7 +215,7 @@ class Control:
                             return use
                     if not steal:
                         await self._free()
-            except BaseException:
+            except BaseException:  # cancelled, too: it may be given to nobody any more
                 if self._waiting == 1:
                     await self._return_unwanted(waiting=1)  # noqa: ASYNC102 - shielded and bounded inside
                 raise
@@ -181,9 +229,9 @@ class Control:
         with self._wanting(), lease.waiting():
             while True:
                 async with self._turn:
-                    if not lease.away:
+                    if not lease.away or self._inputs.away:
                         return
-                    taken = await self._take(wait=True, steal=False)
+                    taken = await self._take_surely(wait=True, steal=False)
                     if taken is not None:
                         lease.taken |= taken
                         return
@@ -203,6 +251,14 @@ class Control:
             self._waiting -= 1
             if self._waiting == 0:
                 self._asked = False
+
+    async def _take_surely(self, *, wait: bool, steal: bool) -> bool | None:
+        """:meth:`_take`; ``None``, too, when the connection was lost meanwhile and is made anew: then ask again."""
+        try:
+            return await self._take(wait=wait, steal=steal)
+        except InputInDoubt:
+            await self._inputs.wait_back()
+            return None
 
     async def _take(self, *, wait: bool, steal: bool) -> bool | None:
         """Whether the role was taken here, not had before; ``None`` when the room is to be read again."""
@@ -241,7 +297,10 @@ class Control:
         """Ask on the WebSocket, and return when the answer, if there is one, has been seen."""
         try:
             await self._inputs.ask(ControlRequest())
-        except BaseException:
+        except InputInDoubt:
+            self._owed = True  # whoever still wants it asks again on the next connection
+            raise
+        except BaseException:  # cancelled, too: nobody wants it any more
             await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
 
@@ -249,7 +308,10 @@ class Control:
         try:
             await self._take_by_rest()
             await self._inputs.ask()  # control/host was sent before the answer: this makes it seen
-        except BaseException:
+        except InputInDoubt:
+            self._owed = True
+            raise
+        except BaseException:  # cancelled, too: nobody wants it any more
             await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
 
@@ -304,6 +366,7 @@ class Control:
         if is_last():
             self._lease = None
             if lease.away:
+                self._owed |= lease.interrupted and lease.taken
                 lease.stop_waits()
                 failure = self._inputs.give_up()
         _raise_if(failure)
@@ -328,6 +391,7 @@ class Control:
                 try:
                     await self._inputs.ask(ControlRelease())
                 except NekoError as error:
+                    self._owed = self._inputs.returns
                     failure = failure or error
         return failure
 

@@ -42,7 +42,9 @@ class Lease:
         """By us: so it is ours to give back."""
         self.uses: set[Use] = set()
         self.away = False
-        """It was taken away, and there are blocks that want it back."""
+        """It was taken away, or has gone with the connection, and there are blocks that want it back."""
+        self.interrupted = False
+        """It has gone with the connection: it may be ours still, or free, in which case it is asked for again."""
         self.releasing = False
         """The server is asked to take it back: that this session is host no longer is our own doing."""
         self._waits: set[trio.CancelScope] = set()
@@ -54,20 +56,24 @@ class Lease:
 
     def go_away(self, state: State) -> None:
         """It was taken away. Blocks without patience end; the others do once their input has waited for too long."""
-        self.away = True
+        self.away, self.interrupted = True, False
         for use in self.uses:
             if use.patience is None:
                 use.end(lost(state))
 
+    def interrupt(self) -> None:
+        """The connection is gone, and is made anew: every block waits to see whose the role is then."""
+        self.away = self.interrupted = True
+
     def come_back(self, given: bool) -> None:
         """This session is host again; ``given``: because it had asked."""
-        self.away = False
+        self.away = self.interrupted = False
         self.taken |= given
         self._set_deadlines(math.inf)  # who waits sees it: cut off, it would take its request back
 
     def end(self, state: State, why: CallerError | None) -> None:
         """It is lost for good, ``why`` nobody could give it back, if so: every block ends, and every wait for it."""
-        self.away = False
+        self.away = self.interrupted = False
         for use in self.uses:
             use.end(lost(state, why))
         self.stop_waits()

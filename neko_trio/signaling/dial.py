@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 from collections.abc import Iterator, Sequence
@@ -29,16 +30,25 @@ async def open_stream(
     *,
     ssl_context: ssl.SSLContext | None = None,
     addresses: Sequence[str] | None = None,
+    tcp_limit: float = math.inf,
 ) -> tuple[Connection, tuple[str, int]]:
     """Connect to the server; returns the stream and the peer's address and port.
 
     ``addresses`` are tried one after the other instead of resolving the host. Raises :class:`ServerUnreachable`.
-    Cancelling leaves nothing open. No time limit but the caller's.
+    Cancelling leaves nothing open. No time limit but the caller's, and ``tcp_limit``: seconds for the name and TCP.
     """
-    try:
-        tcp = await _open_tcp(url, addresses)
-    except OSError as error:
-        raise connect_failure(url, error, step="dial") from None
+    tcp: trio.SocketStream | None = None
+    with trio.move_on_after(tcp_limit):
+        try:
+            tcp = await _open_tcp(url, addresses)
+        except OSError as error:
+            raise connect_failure(url, error, step="dial") from None
+    if tcp is None:
+        raise ServerUnreachable(
+            f"{url.host} port {url.port} did not answer within {tcp_limit:.1f} s.",
+            hint="Is the network there, and does a firewall drop what is sent to that port?",
+            step="dial",
+        )
     try:
         peer = tcp.socket.getpeername()
         address = (str(peer[0]), int(peer[1]))

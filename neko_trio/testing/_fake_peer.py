@@ -46,6 +46,8 @@ class FakePeer:
         self.inputs: list[data_channel.ClientMessage] = []
         """What was sent on the data channel, decoded, pings left out."""
         self.closed = False
+        self.deaf_since: float | None = None
+        """Since when nothing arrives from the server, nor at it (trio's clock): its process or the network is gone."""
         self.services: Services | None = None
         """Tasks as long as the peer."""
         self._connected = trio.Event()
@@ -123,6 +125,8 @@ class FakePeer:
         await trio.lowlevel.checkpoint()
         if not self.data_channel_open:
             raise InputInDoubt("The fake data channel is not open.")
+        if self.deaf_since is not None:
+            return
         for message in map(data_channel.decode_client, messages):
             if isinstance(message, data_channel.Ping):
                 pong = data_channel.Pong(timestamp=message.timestamp, server_timestamp=message.timestamp)
@@ -176,6 +180,11 @@ class FakePeer:
     def expect_start(self, earliest: float) -> None:
         """Its frames are on time again."""
         self._earliest, self.late = earliest, 0.0
+
+    @property
+    def heard_at(self) -> float:
+        """Now (trio's clock), unless :attr:`deaf_since` is set: the server sends something all the time."""
+        return trio.current_time() if self.deaf_since is None else self.deaf_since
 
     @property
     def video_packets(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from neko_trio import Session
+from neko_trio import Reconnect, Session
 from neko_trio._checks import LINGER, checked_options
 from neko_trio._session import run_session
 from neko_trio._wiring import Media, Wiring
@@ -122,6 +122,8 @@ class ScriptedServer:
         self.rest = ScriptedRest()
         """Answers the REST calls."""
         self.rest.on["POST", "/api/room/control/take"] = lambda _json: self.give_host(SESSION_ID)
+        self.stopped = False
+        """Whether it says nothing and hears nothing, as a process that has been stopped: its sockets stay open."""
         self._socket: ScriptedSocket | None = None
         self.on: dict[str, Callable[[requests.ClientRequest], None]] = {
             "signal/request": self._offer,
@@ -142,7 +144,7 @@ class ScriptedServer:
 
     def send_text(self, text: str) -> None:
         """Send anything."""
-        if self._socket is not None:
+        if self._socket is not None and not self.stopped:
             self._socket.deliver(text)
 
     def end(self, code: int = 1006, reason: str = "") -> None:
@@ -210,6 +212,8 @@ class ScriptedServer:
             )
 
     def _received(self, text: str) -> None:
+        if self.stopped:
+            return
         request = requests.decode(text)
         self.requests.append(request)
         handler = self.on.get(request.event)
@@ -245,7 +249,7 @@ class ScriptedServer:
             credential=credential if token else None,
             logout=logout,
             open_rest=open_rest,
-            dial=lambda _credential: self._dial(),
+            dial=lambda _credential, _tcp_limit: self._dial(),
             media=media,
             clock=trio.current_time,
         )
@@ -330,6 +334,7 @@ async def open_scripted_session(
     connect_timeout: float = 9,
     close_timeout: float = 2,
     linger: float = LINGER,
+    reconnect: Reconnect | bool | None = None,
 ) -> AsyncIterator[Session]:
     """``open_session`` over scripted signaling: the same code from the login on, fit for a mock clock."""
     options = checked_options(
@@ -339,7 +344,7 @@ async def open_scripted_session(
         audio=audio,
         stream=stream,
         ice=None,
-        reconnect=None,
+        reconnect=reconnect,
         connect_timeout=connect_timeout,
         close_timeout=close_timeout,
         linger=linger,

@@ -1,0 +1,141 @@
+"""The watchdogs: a connection that has fallen silent is asked, and taken for lost when it does not answer in time.
+
+Silence alone is no fault: nothing is sent on a desktop whose video is off. So both ask first, the media connection by a
+ping on the data channel, the WebSocket by its barrier. And only time in which this process ran is counted: after a
+laptop's sleep, or with a debugger's break behind it, what the other side has sent meanwhile is read first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import trio
+
+from neko_trio._link import Link
+from neko_trio._ports.channels import next_number
+from neko_trio._services import open_services
+from neko_trio.errors import NekoError, ServerUnreachable, SessionLost
+from neko_trio.protocol import data_channel
+
+if TYPE_CHECKING:
+    from neko_trio.media.peer_api import Peer
+
+logger = logging.getLogger("neko_trio.watch")
+
+MEDIA_QUIET = 1.5
+"""Seconds without any packet of the media connection after which it is asked. With the video on, 37 frames are due."""
+MEDIA_PINGS = 3
+"""Pings, in case one is lost on the way."""
+MEDIA_PATIENCE = 2.4
+"""Seconds that an answer may take in all; SCTP sends what was lost again after one."""
+NO_CHANNEL_PATIENCE = 8.0
+"""The same without a data channel: then only ICE speaks by itself, every five seconds (RFC 7675 §5.1)."""
+LINK_QUIET = 5.0
+"""Seconds without any message after which the WebSocket is asked."""
+LINK_PATIENCE = 6.0
+"""Seconds that its answer may take. The server handles one message after the other, and some take it long: to start a
+pipeline up to 0.4 s, to end a recorder of sound up to 2 s (seen)."""
+SUSPICIOUS_PATIENCE = 2.4
+"""The same when the media connection has fallen silent, too."""
+
+SLICE = 0.2
+"""Seconds that are slept at once, so that it shows whether this process ran in between."""
+LATE = 1.0
+"""Seconds later than due from which on it did not. A program that only keeps its event loop busy is late by less."""
+
+
+async def sleep_awake(seconds: float) -> None:
+    """Sleep for so many seconds in which this process was running. A checkpoint; cancelling is safe."""
+    left = seconds
+    while left > 0:
+        part = min(left, SLICE)
+        due = trio.current_time() + part
+        await trio.sleep_until(due)
+        if trio.current_time() - due < LATE:
+            left -= part
+
+
+class Watch:
+    """Both watchdogs of one session, for each link and each peer in turn. Trio thread only."""
+
+    def __init__(self, ask_link: Callable[[], Awaitable[None]], *, clock: Callable[[], float] = perf_counter) -> None:
+        """``ask_link`` sends something over the WebSocket and returns when it is answered (``InputPort.ask``).
+        ``clock`` is that of ``Peer.heard_at``, in seconds."""
+        self._ask_link, self._clock = ask_link, clock
+        self._suspicious = trio.Event()
+
+    async def watch_media(self, peer: Peer) -> None:
+        """Raise :class:`SessionLost` when the media connection is dead. Until cancelled."""
+        while True:
+            quiet = self._clock() - peer.heard_at
+            if quiet < MEDIA_QUIET:
+                await trio.sleep(MEDIA_QUIET - quiet)
+                continue
+            since = peer.heard_at
+            if peer.data_channel_open:
+                await self._ping(peer)
+            else:
+                await sleep_awake(NO_CHANNEL_PATIENCE)
+            if peer.heard_at == since:
+                raise SessionLost(
+                    f"Nothing has come over the media connection for {self._clock() - since:.1f} s.",
+                    hint="Is UDP to the server blocked now, or has the server's process ended?",
+                    step="running",
+                )
+
+    async def _ping(self, peer: Peer) -> None:
+        """Ask for a sign of life, and wait for it as long as one may take."""
+        since = peer.heard_at
+        for number in range(MEDIA_PINGS):
+            try:
+                with trio.move_on_after(MEDIA_PATIENCE / MEDIA_PINGS):
+                    await peer.send_data([data_channel.encode(data_channel.Ping(next_number()))])
+            except NekoError:
+                return  # the channel has ended, which says enough
+            # The first answer takes a round trip; a second ping is due only when there is none.
+            await sleep_awake(MEDIA_PATIENCE / MEDIA_PINGS)
+            if peer.heard_at != since:
+                return
+            if number == 0:
+                self._suspicious.set()  # what ails the media connection may ail the WebSocket
+
+    async def watch_link(self, link: Link) -> None:
+        """Raise :class:`ServerUnreachable` when the WebSocket is dead. Until cancelled."""
+        while True:
+            self._suspicious = trio.Event()
+            before = link.counts.messages_received
+            with trio.move_on_after(LINK_QUIET):
+                await self._suspicious.wait()
+            suspicious = self._suspicious.is_set()
+            if link.counts.messages_received != before and not suspicious:
+                continue
+            if await self._answers(SUSPICIOUS_PATIENCE if suspicious else LINK_PATIENCE):
+                continue
+            link.give_up()
+            raise ServerUnreachable(
+                "The server does not answer on the WebSocket any more.",
+                hint="Its process has been stopped, or a network or proxy in between has gone silent.",
+                step="link",
+            )
+
+    async def _answers(self, patience: float) -> bool:
+        answered = False
+
+        async def ask() -> None:
+            nonlocal answered
+            try:
+                await self._ask_link()
+            except NekoError as error:  # whoever reads the link says so, too, and knows more
+                logger.debug("the WebSocket could not be asked: %s", error)
+                return
+            answered = True
+            scope.cancel(reason="the server has answered")
+
+        async with open_services() as services:
+            with trio.CancelScope() as scope:
+                services.start_soon(ask)
+                await sleep_awake(patience)
+        return answered
