@@ -99,8 +99,9 @@ async def test_the_sessions_end_ends_each_call_with_an_error_of_its_own(way: Cal
         assert server.under_way == 2
         port.fail(lambda: SessionLost("gone"))
         port.fail(lambda: SessionClosed("too late"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.under_way == 0
     assert len(set(map(id, errors))) == 2
-    assert server.under_way == 0
     with pytest.raises(SessionLost):
         await way(port, "GET", "/api/x")
     assert server.under_way == 0

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -45,6 +45,27 @@ async def test_what_was_typed_comes_before(desk: Desk, clipboard: Clipboard, aut
     await desk.keyboard.press("ctrl+c")
     await clipboard.write("text")
     assert len(desk.server.handled) == 4
+
+
+async def test_two_writes_are_never_under_way_at_once(
+    desk: Desk, clipboard: Clipboard, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once panic the real server, be one of them cancelled here: there it goes on."""
+    takes, begun, answer = 0.25, list[float](), desk.front.request
+
+    async def slow(method: str, path: str, **options: Any) -> Any:
+        begun.append(trio.current_time())
+        await trio.sleep(takes)
+        return await answer(method, path, **options)
+
+    monkeypatch.setattr(desk.front, "request", slow)
+    with trio.move_on_after(takes / 2):
+        await clipboard.write("cancelled")
+    async with trio.open_nursery() as nursery:
+        for text in ("one", "two"):
+            nursery.start_soon(clipboard.write, text)
+    assert begun == [0, takes, 2 * takes]
+    assert desk.x.text in ("one", "two")
 
 
 async def test_a_picture(desk: Desk, clipboard: Clipboard, autojump_clock: MockClock) -> None:

@@ -63,6 +63,24 @@ async def test_another_admins_settings_are_not_taken_for_ours(autojump_clock: Mo
         assert await session.room.change_settings(private_mode=True) == Settings(private_mode=True)
 
 
+async def test_an_event_that_comes_before_the_answer_confirms_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each on its own connection: what was sent first has come first, as a rule long before."""
+    server = RoomServer()
+    answered = server.rest.request
+
+    async def slow(method: str, path: str, **options: Any) -> Any:
+        answer = await answered(method, path, **options)
+        await trio.testing.wait_all_tasks_blocked()
+        return answer
+
+    monkeypatch.setattr(server.rest, "request", slow)
+    async with opened(server) as session:
+        assert (await session.room.change_settings(private_mode=True)).private_mode
+        assert (await session.room.update_profile(name="new")).name == "new"
+
+
 CONFIRMED: list[tuple[str, str, Call]] = [
     ("POST", "/api/room/settings", lambda s: s.room.change_settings(private_mode=True)),
     ("POST", "/api/profile", lambda s: s.room.rename("new")),
@@ -199,6 +217,23 @@ async def test_the_host_gives_it_away_and_its_block_ends(autojump_clock: MockClo
             async with session.control():
                 await session.room.give_control(OTHER)
         assert caught.value.holder == OTHER
+
+
+async def test_a_host_that_gives_its_role_away_lets_go_first(autojump_clock: MockClock) -> None:
+    """The server would keep the key pressed, in the other one's hands."""
+    server = RoomServer(admin=False)
+    before: list[requests.ClientRequest] = []
+
+    def give(_body: object) -> None:
+        before.extend(server.sent)
+        server.say_host(OTHER)
+
+    server.rest.on["POST", f"/api/room/control/give/{OTHER}"] = give
+    async with opened(server, somebody()) as session:
+        with pytest.raises(ControlLost):
+            async with session.control(), session.keyboard.hold("ctrl"):
+                await session.room.give_control(OTHER)
+    assert before[-2:] == [requests.ControlKeyDown(keysym=0xFFE3), requests.ControlKeyUp(keysym=0xFFE3)]
 
 
 async def test_who_may_not_host_is_not_given_it(autojump_clock: MockClock) -> None:
