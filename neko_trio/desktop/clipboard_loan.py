@@ -34,7 +34,9 @@ class Loan:
         self._clipboard, self._inputs, self._paste_time = clipboard, inputs, paste_time
         self._chord = keys_of(clipboard.paste_chord)
         self._read_at = 0.0
-        self._foreign = 0
+        self._foreign = -1  # how many changes of others' there had been when it was last looked at
+        self.before = Content()
+        """What was there before something else was put there."""
         self.changed = False
         """Whether something was put there."""
 
@@ -46,7 +48,8 @@ class Loan:
         if self._inputs.held:
             raise InvalidInput("Text cannot be pasted while keys or buttons are held.", hint="Let go of them first.")
         await self._inputs.flush()  # what was typed before comes before
-        self._foreign, self.changed = self._clipboard.foreign_total, True
+        await self.keep()
+        self.changed = True
         await self._clipboard.put(Content(text=text))
         try:
             await self._inputs.submit(held_around(self._chord, ()))
@@ -54,6 +57,13 @@ class Loan:
         finally:
             self._read_at = trio.current_time() + self._paste_time
         await self.read()
+
+    async def keep(self) -> None:
+        """Remember what is there, unless that is known: programs may copy something between two pastes."""
+        while self.overtaken:
+            foreign = self._clipboard.foreign_total
+            self.before = await self._clipboard.content() or Content()
+            self._foreign = foreign
 
     async def read(self) -> None:
         """Let the program's time for reading pass."""
@@ -78,19 +88,19 @@ async def borrowed(clipboard: Clipboard, inputs: InputPort, paste_time: float) -
     be put back: the clipboard is emptied then, so that what was pasted does not stay. What a program has put there in
     the meantime stays. When it cannot be put back, or not within :data:`GOODBYE` seconds, that is logged and noted.
     """
-    before = await clipboard.content() or Content()
     loan = Loan(clipboard, inputs, paste_time)
+    await loan.keep()
     try:
         yield loan
-    except BaseException as error:
-        failed = await _put_back(loan, clipboard, before)  # noqa: ASYNC102 - shielded and bounded inside
+    except BaseException as error:  # cancelled, too: what was pasted does not stay there
+        failed = await _put_back(loan, clipboard)  # noqa: ASYNC102 - shielded and bounded inside
         if failed is not None:
             error.add_note(f"neko_trio: {failed}")
         raise
-    await _put_back(loan, clipboard, before)
+    await _put_back(loan, clipboard)
 
 
-async def _put_back(loan: Loan, clipboard: Clipboard, before: Content) -> str | None:
+async def _put_back(loan: Loan, clipboard: Clipboard) -> str | None:
     """What went wrong, in words."""
     if not loan.changed:
         return None
@@ -99,6 +109,7 @@ async def _put_back(loan: Loan, clipboard: Clipboard, before: Content) -> str | 
         try:
             await loan.read()
             if not loan.overtaken:
+                before = loan.before
                 await clipboard.put(Content(text=before.text) if before.text else before)
             return None
         except NekoError as error:

@@ -30,7 +30,7 @@ async def whole_file(folder: str | os.PathLike[str], name: str, *, overwrite: bo
     try:
         yield file
         await trio.to_thread.run_sync(_finish, file, temporary, final, overwrite)
-    except BaseException:
+    except BaseException:  # cancelled, too: half a file does not stay
         with trio.move_on_after(CLEANUP, shield=True):
             await trio.to_thread.run_sync(_discard, file, temporary)
         raise

@@ -61,7 +61,7 @@ async def open_stream(
     except (OSError, trio.BrokenResourceError) as error:
         tcp.socket.close()
         raise connect_failure(url, error, step="dial") from None
-    except BaseException:
+    except BaseException:  # cancelled, too: nothing stays open
         tcp.socket.close()
         raise
     return tls, address

@@ -160,7 +160,7 @@ class Rest(Calls):
             raise self._broken(path, str(error), step) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise NotNeko(f"{self._url}{path} cannot be called: {type(error).__name__}.", step=step) from None
-        except BaseException:
+        except BaseException:  # cancelled, too: nothing stays open
             # Cancelled during the TLS handshake, the library leaves the socket to the garbage collector.
             for stream in dialled:
                 stream.get_extra_info("socket").close()

@@ -238,12 +238,12 @@ async def open_web_socket(
                     yield socket
                 finally:
                     await socket.say_goodbye()  # noqa: ASYNC102 - shielded and bounded inside
-            except BaseException as caught:
+            except BaseException as caught:  # cancelled, too: raised again below, outside of the nursery
                 error = caught  # the very one: the nursery makes copies of groups
                 raise
             finally:
                 tasks.close()
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # raised again below, without the nursery's wrapping
         # The tasks raise nothing: this is the body's error, and perhaps a Ctrl-C that came while the nursery closed.
         if error is None or len(group.exceptions) > 1:
             error = group.exceptions[-1]
