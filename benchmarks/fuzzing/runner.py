@@ -126,6 +126,7 @@ def run_target(target: Target, inputs: int, seed: int, state: Path | None = None
             if done == WARM:
                 warm = memory()
     growth = max(0, memory() - warm) if warm else 0
+    close: Callable[[], None] = getattr(check, "close", _nothing)
     told: dict[str, Any] = {}
     if failure is not None:
         smaller = shrink(check, data, failure, target.limit)
@@ -136,6 +137,7 @@ def run_target(target: Target, inputs: int, seed: int, state: Path | None = None
         }
     elif growth > target.growth:
         told = {"failure": f"the process grew by {growth >> 20} MiB, of {target.growth >> 20} allowed"}
+    close()
     return Outcome(
         target.name,
         seed,
@@ -146,6 +148,10 @@ def run_target(target: Target, inputs: int, seed: int, state: Path | None = None
         growth,
         **told,
     )
+
+
+def _nothing() -> None:
+    """Most checks hold nothing open."""
 
 
 def memory() -> int:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 Make = Callable[[], bytes]
 """The next input."""
 Check = Callable[[bytes], None]
-"""Gives one input to what is tested. Raises for what must not be: an exception that is not ours, a wrong value."""
+"""Gives one input to what is tested. Raises for what must not be: an exception that is not ours, a wrong value.
+
+One that holds something open has a method ``close``, which is called at the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ SDP_TOKENS = [
     b"a=mid:0\r\n", b"a=group:BUNDLE 0 1 2\r\n", b"a=rtpmap:96 VP8/90000\r\n", b"a=rtpmap:\r\n", b"a=fmtp:96 \r\n",
     b"a=ssrc:1 cname:x\r\n", b"a=ssrc-group:FID 1 2\r\n", b"a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n",
     b"a=setup:passive\r\n", b"a=fingerprint:sha-256 00\r\n", b"a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n",
-    b"a=sctp-port:99999999999\r\n", b"a=max-message-size:-1\r\n", b"a=ice-lite\r\n", b"a=inactive\r\n", 
-    b"c=IN IP4 \r\n", b"a=rtcp:9 IN IP6 ::\r\n", b"a=msid: \r\n", b"a=crypto:1 X\r\n", b"b=AS:\r\n", b"a=simulcast:\r\n",
-    b"a=rid:x send\r\n",
+    b"a=sctp-port:99999999999\r\n", b"a=max-message-size:-1\r\n", b"a=ice-lite\r\n", b"a=inactive\r\n",
+    b"c=IN IP4 \r\n", b"a=rtcp:9 IN IP6 ::\r\n", b"a=msid: \r\n", b"a=crypto:1 X\r\n", b"b=AS:\r\n",
+    b"a=simulcast:\r\n", b"a=rid:x send\r\n",
 ]  # fmt: skip
 
 

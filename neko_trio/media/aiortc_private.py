@@ -36,6 +36,7 @@ __all__ = [
     "PairState",
     "RelayOverTcp",
     "RelayOverUdp",
+    "SctpInbound",
     "StunMessage",
     "StunProtocol",
     "TransactionBase",
@@ -62,6 +63,7 @@ __all__ = [
     "send_srtp",
     "stop_dtls",
     "take_packets",
+    "take_sctp",
 ]
 
 
@@ -361,6 +363,41 @@ def quieten_sctp(transport: RTCSctpTransport) -> None:
             logger.debug("a chunk of the data channel was lost with its connection: %r", error)
 
     transport._send_chunk = quiet  # type: ignore[method-assign]  # aiortc has no hook for it
+
+
+require(RTCSctpTransport, "_handle_data")
+
+
+class SctpInbound:
+    """What an SCTP transport keeps of what came, and how it is given more."""
+
+    def __init__(self, transport: RTCSctpTransport) -> None:
+        require(transport, "_advertised_rwnd", "_inbound_streams", "_sack_misordered")
+        self._transport = transport
+        self.handle: Callable[[bytes], Coroutine[Any, Any, None]] = transport._handle_data
+
+    @property
+    def streams(self) -> dict[int, Any]:
+        """The streams there are, by number."""
+        return self._transport._inbound_streams
+
+    @property
+    def room(self) -> int:
+        """Bytes of the window that was granted and is not used; below 0 for a sender that does not care."""
+        return self._transport._advertised_rwnd
+
+    @property
+    def chunks(self) -> int:
+        """Pieces that are kept until what is missing before them, or of their message, comes."""
+        held = sum(len(stream.reassembly) for stream in self.streams.values())
+        return max(held, len(self._transport._sack_misordered))
+
+
+def take_sctp(transport: RTCSctpTransport, handle: Callable[[bytes], Coroutine[Any, Any, None]]) -> SctpInbound:
+    """Hand the transport's packets to ``handle``, which may pass them on. Once, before the transport starts."""
+    inbound = SctpInbound(transport)
+    transport._handle_data = handle  # type: ignore[method-assign,assignment]  # aiortc has no hook for it
+    return inbound
 
 
 # -- aiortc: the receiver -----------------------------------------------------------------------------------------

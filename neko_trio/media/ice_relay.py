@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from socket import SO_RCVBUF, SOL_SOCKET
 
 from aioice import Candidate
@@ -23,7 +24,7 @@ from neko_trio.media.aiortc_private import (
 )
 from neko_trio.media.ice_gathering import RECEIVE_BUFFER, TLS_GOODBYE, IceServerAddress, udp_candidate
 from neko_trio.media.ice_tasks import TASK_LIMIT
-from neko_trio.media.stun_protocol import AgentSocket, Transaction
+from neko_trio.media.stun_protocol import MALFORMED, AgentSocket, Transaction
 
 LIFETIME = 600
 """Seconds that an allocation lasts unless it is refreshed, which aioice does (RFC 8656 §3.9: the default)."""
@@ -71,6 +72,10 @@ class _OverUdp(RelayOverUdp):
     def error_received(self, exc: Exception) -> None:
         _fail(self, exc)  # an ICMP message: nobody is there
 
+    def datagram_received(self, data: bytes | str, addr: tuple[str, int]) -> None:
+        with suppress(MALFORMED):
+            super().datagram_received(data, addr)
+
 
 class _OverTcp(RelayOverTcp):
     """``on_drop`` counts what is not sent."""
@@ -96,7 +101,8 @@ class _OverTcp(RelayOverTcp):
             self.transport.abort()  # nothing that comes after it can be read
             return
         for message in messages:
-            self.datagram_received(message, self.server)
+            with suppress(MALFORMED):
+                self.datagram_received(message, self.server)
 
     def write(self, data: bytes) -> None:
         if data[0] >> 6 == _CHANNEL_DATA and self.transport.get_write_buffer_size() > UNSENT_LIMIT:

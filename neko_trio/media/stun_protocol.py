@@ -8,7 +8,9 @@ RFC 8445 §14.3 has for one check every 50 ms; none comes later than 400 ms afte
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aioice import stun
@@ -38,6 +40,11 @@ def retransmission_delays() -> Sequence[float]:
         total += delay
         delay = min(2 * delay, LONGEST_RETRANSMISSION)
     return [*delays[:-1], delays[-1] + REQUEST_LIMIT - total]
+
+
+MALFORMED = struct.error
+"""What aioice trips over in a message: an attribute of another length than its kind has. Such a message is silently
+ignored (RFC 8489 §6.3)."""
 
 
 class Sender(Protocol):
@@ -128,7 +135,8 @@ class AgentSocket(StunProtocol):
         if data and data[0] > 19:
             self.receiver.data_received(data, self.local_candidate.component)
         elif data:
-            super().datagram_received(data, addr)
+            with suppress(MALFORMED):
+                super().datagram_received(data, addr)
 
     def error_received(self, exc: Exception) -> None:
         """Keep why the system, or the relay, did not send."""
