@@ -16,6 +16,7 @@ from typing import cast
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from neko_trio._log_rate import bound_logs
 from neko_trio.errors import InvalidInput, NekoError, NetworkError, NotNeko, ServerUnreachable
 from neko_trio.signaling.answers import unexpected
 from neko_trio.signaling.credential import Credential
@@ -225,6 +226,7 @@ async def open_web_socket(
     bare. Raises :class:`ServerUnreachable` and :class:`NotNeko`. There is no other time limit but the caller's scopes.
     A wrong credential is no error here: the server accepts the upgrade and then says ``system/disconnect``.
     """
+    bound_logs()
     connection, address = await open_stream(url, ssl_context=ssl_context, addresses=addresses, tcp_limit=tcp_limit)
     stream = UpgradeStream(connection)
     error: BaseException | None = None
