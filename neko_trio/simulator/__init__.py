@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neko_trio.simulator._desktop import Desktop, SmallDesktop
+    from neko_trio.simulator._desktop import Desktop
     from neko_trio.simulator._faults import Fault, Faults
     from neko_trio.simulator._files import FileDialog, FileOptions
     from neko_trio.simulator._folder import Folder
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from neko_trio.simulator._rest import Cookie
     from neko_trio.simulator._room import Timings
     from neko_trio.simulator._server import Simulator, open_simulator
+    from neko_trio.simulator._small_desktop import SmallDesktop
     from neko_trio.simulator._values import Member, Profile, RoomSettings
 
 __all__ = [
@@ -71,7 +72,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_desktop": ("Desktop", "SmallDesktop"),
+    "_desktop": ("Desktop",),
     "_faults": ("Fault", "Faults"),
     "_files": ("FileDialog", "FileOptions"),
     "_folder": ("Folder",),
@@ -94,6 +95,7 @@ _HOMES = {
     "_rest": ("Cookie",),
     "_room": ("Timings",),
     "_server": ("Simulator", "open_simulator"),
+    "_small_desktop": ("SmallDesktop",),
     "_values": ("Member", "Profile", "RoomSettings"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -16,7 +16,7 @@ import trio
 from neko_trio._services import open_services
 from neko_trio.errors import InvalidInput
 from neko_trio.simulator._clipping import Clipping
-from neko_trio.simulator._desktop import Copying, Desktop, LockedDesktop, SmallDesktop
+from neko_trio.simulator._desktop import Copying, Desktop, LockedDesktop
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._files import FileDialog, FileOptions
@@ -31,6 +31,7 @@ from neko_trio.simulator._rest import Cookie, Rest
 from neko_trio.simulator._rest_calls import ROUTES
 from neko_trio.simulator._room import Room, Timings
 from neko_trio.simulator._session import Session
+from neko_trio.simulator._small_desktop import SmallDesktop
 from neko_trio.simulator._values import Member, Profile, RoomSettings, ScreenSize, admin_profile, merged, new_uid
 
 if TYPE_CHECKING:

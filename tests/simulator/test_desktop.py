@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from neko_trio.simulator._desktop import LockedDesktop, Rendered, SmallDesktop
+from neko_trio.simulator._desktop import LockedDesktop, Rendered
 from neko_trio.simulator._frame_code import read_frame_code
 from neko_trio.simulator._input_events import (
     ButtonDown,
@@ -21,6 +21,7 @@ from neko_trio.simulator._input_events import (
     Touched,
 )
 from neko_trio.simulator._picture import Bytes2D, Picture
+from neko_trio.simulator._small_desktop import SmallDesktop
 from neko_trio.simulator._widgets import Box
 
 CTRL = frozenset({"ctrl"})

@@ -17,12 +17,12 @@ from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.media.frames import Frame, FrameContext
 from neko_trio.media.peer import PeerConnection, open_peer_connection
 from neko_trio.media.peer_api import IceOptions, PeerSetup
-from neko_trio.simulator._desktop import SmallDesktop
 from neko_trio.simulator._frame_code import FrameCode, read_frame_code
 from neko_trio.simulator._input_events import InputEvent
 from neko_trio.simulator._media import DesktopFailed, PeerLimits, SimulatorMedia, SimulatorPeer, open_media
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks
 from neko_trio.simulator._picture import Bytes2D
+from neko_trio.simulator._small_desktop import SmallDesktop
 
 pytestmark = pytest.mark.real_time
 
