@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neko_trio.testing._fake_peer import FakeMedia, FakePeer
+    from neko_trio.testing._fake_media import FakeMedia
+    from neko_trio.testing._fake_peer import FakePeer
     from neko_trio.testing._leaks import leak_check
     from neko_trio.testing._lossy import LossyNetwork, NetworkCounts
     from neko_trio.testing._lossy_weather import DirectionCounts, NetworkConditions
@@ -44,7 +45,7 @@ __all__ = [
 
 _HOMES = {
     "DirectionCounts": "_lossy_weather",
-    "FakeMedia": "_fake_peer",
+    "FakeMedia": "_fake_media",
     "FakePeer": "_fake_peer",
     "LossyNetwork": "_lossy",
     "MovingDesktop": "_moving",

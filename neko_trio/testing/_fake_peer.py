@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import trio
 
-from neko_trio._services import Services, open_services
 from neko_trio.errors import IceFailed, InputInDoubt, SessionClosed
 from neko_trio.protocol import data_channel
 from neko_trio.protocol.candidates import Candidate, parse_candidate
-from neko_trio.protocol.data_channel import ClientMessage
 from neko_trio.testing._fake_microphone import FakeMicrophone
-from neko_trio.testing._fake_video import FakeVideo
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
+    from neko_trio._services import Services
     from neko_trio.media.frames import Frame
     from neko_trio.media.peer_api import PeerSetup, PeerStatistics
+    from neko_trio.testing._fake_media import FakeMedia
+    from neko_trio.testing._fake_video import FakeVideo
+
+__all__ = ["ANSWER", "FakePeer"]
 
 ANSWER = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=fake answer\r\nt=0 0\r\n"
 
@@ -288,85 +288,3 @@ class FakePeer:
         self._reason = reason
         self._ended.set()
         self._media.video.note()
-
-
-class FakeMedia:
-    """Where :class:`FakePeer` comes from: pass it as ``media=``. For virtual time, and for failures on request.
-
-    ``delays`` (seconds by step name) and ``failures`` (an exception by step name) apply to every peer; the step names
-    are those of the methods of ``Peer``. ``peers`` lists all that were made, ``open_peers`` those not closed.
-
-    With a ``rate`` (Hz) pictures come by themselves while the scripted server's video is on: the first one ``start``
-    seconds after it was switched on, each captured ``pipeline_delay`` seconds before it comes (see
-    ``FakePeer.captured``). Without, a test shows them, and packets of nothing come; ``silent``: not even those.
-    """
-
-    def __init__(
-        self,
-        *,
-        delays: dict[str, float] | None = None,
-        failures: dict[str, Exception] | None = None,
-        data_channel: bool = True,
-        silent: bool = False,
-        codec: str = "VP8",
-        rate: float | None = None,
-        start: float = 0.02,
-        pipeline_delay: float = 0.0,
-    ) -> None:
-        self.delays = delays or {}
-        self.failures = failures or {}
-        self.data_channel = data_channel
-        self.silent = silent
-        self.codec = codec
-        self.rate, self.start, self.pipeline_delay = rate, start, pipeline_delay
-        self.video = FakeVideo()
-        """What the server sends; :class:`ScriptedServer` puts its own here."""
-        self.on_input: Callable[[ClientMessage], None] = lambda _message: None
-        """Called with each message of input when it comes."""
-        self.peers: list[FakePeer] = []
-        self.open_peers: set[FakePeer] = set()
-        self.leases = 0
-        """Leases open now."""
-        self.lost = trio.Event()
-        """Set it to let the media thread die."""
-
-    async def prepare(self) -> None:
-        """Nothing to import."""
-        await trio.lowlevel.checkpoint()
-
-    @asynccontextmanager
-    async def open_lease(self) -> AsyncIterator[Any]:
-        """A lease of nothing."""
-        self.leases += 1
-        try:
-            await trio.lowlevel.checkpoint()
-            yield SimpleNamespace(wait_lost=self._wait_lost, background_failures=SimpleNamespace(total=0))
-        finally:
-            self.leases -= 1
-
-    async def _wait_lost(self) -> NoReturn:
-        from neko_trio.errors import MediaThreadLost
-
-        await self.lost.wait()
-        raise MediaThreadLost("The fake media thread was lost.")
-
-    @asynccontextmanager
-    async def open_peer_connection(self, setup: PeerSetup) -> AsyncIterator[FakePeer]:
-        """A new peer for one offer."""
-        peer = FakePeer(self, setup)
-        self.peers.append(peer)
-        self.open_peers.add(peer)
-        try:
-            await peer._step("open_peer_connection")
-            setup.timeline.mark("peer_created")
-            async with open_services() as services:
-                peer.services = services
-                if self.rate is not None:
-                    services.start_soon(peer.film, self.rate)
-                yield peer
-        finally:
-            with trio.CancelScope(shield=True):  # one checkpoint, no wait
-                await peer.aclose()
-
-
-__all__ = ["ANSWER", "FakeMedia", "FakePeer"]

@@ -16,7 +16,8 @@ from neko_trio._wiring import Media, Wiring
 from neko_trio.protocol import events, requests
 from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.web_socket import SocketEnded
-from neko_trio.testing._fake_peer import ANSWER, FakeMedia
+from neko_trio.testing._fake_media import FakeMedia
+from neko_trio.testing._fake_peer import ANSWER
 from neko_trio.testing._fake_video import FakeVideo
 from neko_trio.testing._scripted_rest import ScriptedRest
 
