@@ -12,6 +12,7 @@ import trio
 
 from neko_trio.protocol import Malformed, requests
 from neko_trio.simulator._chat import may_chat
+from neko_trio.simulator._fault_book import LiveSocket
 from neko_trio.simulator._media_api import MediaPeer, MediaServer
 from neko_trio.simulator._peers import SimulatedPeer
 from neko_trio.simulator._room import Room, RoomError
@@ -33,8 +34,8 @@ class Dispatcher:
         self.room = room
         self.media = media
 
-    async def receive(self, session: Session, message: str | bytes) -> None:
-        """One WebSocket message, text or binary.  Never raises for what is in it."""
+    async def receive(self, session: Session, message: str | bytes, socket: LiveSocket | None = None) -> None:
+        """One WebSocket message, text or binary, that came on `socket`.  Never raises for what is in it."""
         await trio.lowlevel.checkpoint()
         room = self.room
         try:
@@ -44,8 +45,10 @@ class Dispatcher:
             room.refuse(failure.event if failure.event in requests.REQUEST_TYPES else "message", "malformed")
             return
         room.journal.add(session.id, "ws", "received", request.event, message)
-        if room.faults.strike("deaf"):
+        if room.faults.strike("deaf", session.id):
             return
+        if socket is not None:
+            room.faults.received(request.event, socket)
         if isinstance(request, requests.UnknownRequest):
             room.refuse("message", "unknown event")
             return
@@ -58,7 +61,7 @@ class Dispatcher:
         room = self.room
         match request:
             case requests.SignalRequest():
-                await self._signal_request(session, request)
+                await self.signal_request(session, request)
             case requests.SignalRestart():
                 session.send("signal/restart", {"sdp": await _media(session).create_offer(ice_restart=True)})
             case requests.SignalOffer():
@@ -234,7 +237,8 @@ class Dispatcher:
         index = streams.index(selector.id) + {"lower": 1, "higher": -1}.get(selector.type or "exact", 0)
         return (True, streams[index]) if 0 <= index < len(streams) else (False, None)
 
-    async def _signal_request(self, session: Session, request: requests.SignalRequest) -> None:
+    async def signal_request(self, session: Session, request: requests.SignalRequest) -> None:
+        """A new peer for the session, in place of the one before.  Raises `RoomError`."""
         room = self.room
         if not session.profile.can_watch:
             raise RoomError("not allowed to watch")

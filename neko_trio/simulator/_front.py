@@ -4,9 +4,7 @@ Facts: `server/internal/websocket/manager.go`.  A refused WebSocket is accepted 
 close frame; after a close frame the TCP connection is left to the client; what ends abnormally has a grace time.
 """
 
-import socket
 import ssl
-import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -14,6 +12,7 @@ from typing import cast
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_server_stream
 
+from neko_trio.simulator._connections import FrozenStream, TcpConnection, read_to_end
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._http import HttpError, ReplayStream, Request, Response, serve_http
 from neko_trio.simulator._rest import Rest
@@ -30,68 +29,6 @@ _LINGER = 0.5
 _KEPT = 64 * 1024
 """Bytes of a body that the journal keeps."""
 _SECRET_CALLS = ("/api/login", "/api/profile", "/api/members", "/api/batch")
-
-
-class TcpConnection:
-    """One accepted connection, with what faults do to it."""
-
-    def __init__(self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None) -> None:
-        self._socket = stream
-        self.is_websocket = False
-        self.stream: trio.abc.Stream = stream
-        if ssl_context is not None:
-            self.stream = trio.SSLStream(stream, ssl_context, server_side=True, https_compatible=True)
-        self.scope = trio.CancelScope()
-        """What serves it runs in here."""
-
-    async def finish(self, linger: float) -> None:
-        """No more is sent; read for at most `linger` seconds until the client closes too."""
-        with trio.move_on_after(linger):
-            await self._socket.send_eof()
-            await _read_to_end(self._socket)
-
-    def drop(self, *, reset: bool) -> None:
-        """Close TCP now, without a close frame; `reset` sends RST in place of FIN."""
-        if reset:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.socket.close()
-        self.scope.cancel()
-
-
-class SlowStream(trio.abc.Stream):
-    """Sends one byte at a time."""
-
-    def __init__(self, inner: trio.abc.Stream, interval: float) -> None:
-        self._inner = inner
-        self._interval = interval
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        for byte in bytes(data):
-            await trio.sleep(self._interval)
-            await self._inner.send_all(bytes((byte,)))
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._inner.receive_some(max_bytes))
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._inner.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-class FrozenStream(ReplayStream):
-    """Swallows what is sent while the fault `frozen` is in force."""
-
-    def __init__(self, inner: ReplayStream, room: Room) -> None:
-        super().__init__(inner, b"")
-        self._room = room
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        if self._room.faults.strike("frozen"):
-            await trio.lowlevel.checkpoint()
-            return
-        await super().send_all(data)
 
 
 class Front:
@@ -113,7 +50,7 @@ class Front:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection, to its end.  The handler of `trio.serve_tcp`: never raises for what a client does."""
-        connection = TcpConnection(stream, self.ssl_context)
+        connection = TcpConnection(stream, self.ssl_context, self.room.faults)
         faults = self.room.faults
         faults.connections.add(connection)
         try:
@@ -127,22 +64,24 @@ class Front:
 
     async def _serve(self, connection: TcpConnection) -> None:
         faults = self.room.faults
-        stream = connection.stream
         if faults.strike("mute"):
-            await _read_to_end(stream)
+            await read_to_end(connection.stream)
             return
         if faults.strike("reset_connections"):
             await connection.stream.receive_some()
             connection.drop(reset=True)
             return
-        interval = faults.strike("trickle")
-        if interval is not None:
-            stream = SlowStream(stream, cast("float", interval))
+
+        async def before(request: Request) -> Response | None:
+            path = request.path.removeprefix(self.rest.prefix)
+            await faults.called(path, connection)
+            return faults.answer_for(path) if path == "/api/ws" else None
 
         async def upgrade(request: Request, replay: ReplayStream) -> None:
             await self._serve_websocket(connection, request, replay)
 
-        await serve_http(stream, self._answer, upgrade, upgrade_path=f"{self.rest.prefix}/api/ws")
+        upgrade_path = f"{self.rest.prefix}/api/ws"
+        await serve_http(connection.stream, self._answer, upgrade, before=before, upgrade_path=upgrade_path)
         # Closing with bytes unread would reset the connection, and the answer with it.
         await connection.finish(_LINGER)
 
@@ -156,19 +95,25 @@ class Front:
 
     async def _serve_websocket(self, connection: TcpConnection, request: Request, replay: ReplayStream) -> None:
         connection.is_websocket = True
-        async with _accepted(FrozenStream(replay, self.room)) as websocket:
+        async with _accepted(FrozenStream(replay, connection, self.room.faults)) as websocket:
             try:
                 session = self._admit(request)
             except HttpError as refusal:
-                refused = ClientSocket(
-                    websocket, connection, who="", journal=self.room.journal, faults=self.room.faults
-                )
+                refused = self._client(connection, websocket, "")
                 refused.destroy(refusal.message)
                 await refused.write()
                 return
             await self._talk(connection, websocket, session)
         # As at the server: what is left of the TCP connection is for the client to close.
-        await _read_to_end(replay.inner)
+        await read_to_end(replay.inner)
+
+    def _client(self, connection: TcpConnection, websocket: WebSocketConnection, who: str) -> ClientSocket:
+        room = self.room
+        connection.who = who
+        connection.socket = ClientSocket(
+            websocket, connection, connection.stream, who=who, journal=room.journal, faults=room.faults
+        )
+        return connection.socket
 
     def _admit(self, request: Request) -> Session:
         """Raises `HttpError` with the message of the refusal."""
@@ -185,7 +130,7 @@ class Front:
 
     async def _talk(self, connection: TcpConnection, websocket: WebSocketConnection, session: Session) -> None:
         room = self.room
-        client = ClientSocket(websocket, connection, who=session.id, journal=room.journal, faults=room.faults)
+        client = self._client(connection, websocket, session.id)
         self._clients.add(client)
         room.connect_socket(session, client)
         code = 1006
@@ -195,11 +140,16 @@ class Front:
                 nursery.start_soon(client.beat, room.timings.heartbeat)
                 try:
                     while True:
-                        await self.dispatcher.receive(session, await websocket.get_message())
+                        await self.dispatcher.receive(session, await websocket.get_message(), client)
                 except ConnectionClosed as closed:
                     code = 1006 if closed.reason is None else closed.reason.code
+                if client.closed_by_fault:
+                    code = 1006
+                    client.closing.set()
+                    await client.finished.wait()
                 nursery.cancel_scope.cancel()
         finally:
+            connection.socket = None
             self._clients.discard(client)
             room.journal.add(session.id, "ws", "received", f"close {code}", "")
             room.disconnect_socket(session, client, delayed=code not in _GOOD_CLOSES)
@@ -221,8 +171,3 @@ async def _accepted(stream: trio.abc.Stream) -> AsyncGenerator[WebSocketConnecti
             yield websocket
         finally:
             nursery.cancel_scope.cancel()
-
-
-async def _read_to_end(stream: trio.abc.Stream) -> None:
-    while await stream.receive_some(65536):
-        pass

@@ -122,6 +122,7 @@ class ReplayStream(trio.abc.Stream):
 
 Answer = Callable[[Request], Awaitable[Response]]
 Upgrade = Callable[[Request, ReplayStream], Awaitable[None]]
+Before = Callable[[Request], Awaitable[Response | None]]
 
 
 class _Reader:
@@ -167,8 +168,12 @@ class _Reader:
         self.connection.start_next_cycle()
 
 
-async def serve_http(stream: trio.abc.Stream, answer: Answer, upgrade: Upgrade, *, upgrade_path: str) -> None:
+async def serve_http(
+    stream: trio.abc.Stream, answer: Answer, upgrade: Upgrade, *, before: Before, upgrade_path: str
+) -> None:
     """Serve one connection until either side ends it; `upgrade` takes it over for a WebSocket.
+
+    `before` is asked about every request first: what it returns is the answer.
 
     Raises trio's stream errors when the client goes away.  Does not close the stream.
     """
@@ -185,10 +190,14 @@ async def serve_http(stream: trio.abc.Stream, answer: Answer, upgrade: Upgrade, 
                 if connection.trailing_data[0]:
                     # As the server's library: who speaks before the handshake is complete is hung up on.
                     return
+                refused = await before(request)
+                if refused is not None:
+                    await _respond(reader, refused, close=True)
+                    return
                 await upgrade(request, ReplayStream(stream, bytes(reader.raw)))
                 return
-            body = await reader.body()
-            response = await answer(Request(request.method, request.path, request.query, request.headers, body))
+            whole = Request(request.method, request.path, request.query, request.headers, await reader.body())
+            response = await before(whole) or await answer(whole)
         except h11.RemoteProtocolError as failure:
             if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 await _respond(reader, HttpError(failure.error_status_hint).response(), close=True)

@@ -13,9 +13,12 @@ import asyncio
 import random
 import socket
 import string
+import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import aioice
 from aioice import stun
@@ -28,6 +31,9 @@ from neko_trio.media.aiortc_private import (
     StunProtocol,
 )
 
+if TYPE_CHECKING:
+    from neko_trio.simulator._faults_media import PacketFault
+
 __all__ = ["LOOPBACK", "Network", "ServerAgent", "ServerSocket"]
 
 LOOPBACK = ("127.0.0.1",)
@@ -38,6 +44,8 @@ MAX_PINGS = 8
 ACCEPTANCE_WAIT = {"host": 0.0, "srflx": 0.5, "prflx": 1.0, "relay": 2.0}
 """Seconds from the start of the checks before a candidate of this type may be nominated."""
 RECEIVE_BUFFER = 1 << 20
+MAX_LATE = 4096
+"""Datagrams of one peer that faults keep back; more are lost."""
 _ALPHABET = string.ascii_letters
 
 
@@ -73,16 +81,53 @@ class ServerSocket(StunProtocol):
 
     def datagram_received(self, data: bytes | str, addr: tuple[object, ...]) -> None:
         if not self._agent.silent:
-            self._agent.last_heard = asyncio.get_running_loop().time()
+            self._pass(bytes(data) if isinstance(data, bytes) else data.encode(), self._hear, addr, to_client=False)
+
+    def _hear(self, data: bytes, addr: tuple[object, ...]) -> None:
+        self._agent.last_heard = asyncio.get_running_loop().time()
+        with suppress(struct.error, LookupError, ValueError):  # what aioice lets escape from a message that is none
             super().datagram_received(data, addr)
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
-        if not self._agent.silent:
-            await super().send_data(data, addr)
+        self._send(data, addr)
 
     def send_stun(self, message: StunMessage, addr: tuple[str, int]) -> None:
-        if not self._agent.silent:
+        if self._agent.silent:
+            return
+        if self._agent.faults:
+            self._send(bytes(message), addr)
+        else:
             super().send_stun(message, addr)
+
+    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
+        if not self._agent.silent:
+            self._pass(data, self.transport.sendto, addr, to_client=True)
+
+    def _pass(self, data: bytes, arrive: Callable[[bytes, Any], None], addr: Any, *, to_client: bool) -> None:
+        """Through the faults in force, one behind the other."""
+        agent = self._agent
+        if not agent.faults:
+            arrive(data, addr)
+            return
+        arriving = [(0.0, data)]
+        for fault in agent.faults:
+            transport = self.local_candidate.transport
+            arriving = [
+                (delay + more, changed)
+                for delay, each in arriving
+                for more, changed in fault.arrivals(each, to_client=to_client, transport=transport)
+            ]
+        for delay, each in arriving:
+            if delay == 0:
+                arrive(each, addr)
+            elif agent.late < MAX_LATE:
+                agent.late += 1
+                asyncio.get_running_loop().call_later(delay, self._arrive_late, arrive, each, addr)
+
+    def _arrive_late(self, arrive: Callable[[bytes, Any], None], data: bytes, addr: Any) -> None:
+        self._agent.late -= 1
+        if not self._agent.closing:
+            arrive(data, addr)
 
 
 class ServerAgent(IceAgentBase):
@@ -96,6 +141,10 @@ class ServerAgent(IceAgentBase):
         """Loop time of the last packet from anybody."""
         self.silent = False
         """A fault: nothing leaves, nothing is read."""
+        self.faults: tuple[PacketFault, ...] = ()
+        """What becomes of datagrams."""
+        self.late = 0
+        """Datagrams that faults keep back."""
         self._pings: set[asyncio.Task[None]] = set()
         self._ping_counts: dict[int, int] = {}
         self._chosen: CandidatePair | None = None

@@ -15,6 +15,7 @@ import trio
 from neko_trio.media.bridge import Lease
 from neko_trio.media.mailbox import Mailbox
 from neko_trio.simulator._desktop import Desktop, LockedDesktop
+from neko_trio.simulator._faults_media import PacketFault
 from neko_trio.simulator._ice import Network
 from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
@@ -136,6 +137,10 @@ class SimulatorPeer:
     def set_silent(self, silent: bool) -> None:
         """A fault: cut off from the network."""
         self._lease.post(self._peer.set_silent, silent)
+
+    def set_path(self, faults: tuple[PacketFault, ...]) -> None:
+        """Faults: what becomes of datagrams from now on."""
+        self._lease.post(self._peer.set_path, faults)
 
     def send_data(self, message: bytes) -> None:
         """On the data channel; dropped when that is not open."""

@@ -6,7 +6,10 @@ in the order in which its causes happened; a callback never blocks and never rai
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from neko_trio.simulator._faults_media import PacketFault
 
 __all__ = ["LocalCandidate", "MediaPeer", "MediaServer", "PeerCallbacks", "ServerPeerStatistics"]
 
@@ -83,6 +86,9 @@ class MediaPeer(Protocol):
 
     def set_silent(self, silent: bool) -> None:
         """A fault: from now on not one UDP packet leaves and those that come are not read."""
+
+    def set_path(self, faults: tuple["PacketFault", ...]) -> None:
+        """Faults: what becomes of datagrams from now on, in this order on their way out."""
 
     def send_data(self, message: bytes) -> None:
         """On the data channel; dropped when that is not open."""

@@ -43,7 +43,7 @@ class Members:
     def login(self, room: Room, username: str, password: str) -> Session:
         """Raises `HttpError` 401, 403 (logins locked) or 422 (a fixed member is connected already)."""
         session_id, profile = self._authenticate(username, password)
-        if not profile.is_admin and room.settings.locked_logins:
+        if not profile.is_admin and (room.settings.locked_logins or room.faults.strike("lock_logins")):
             raise HttpError(HTTPStatus.FORBIDDEN, "logins are locked")
         existing = room.sessions.get(session_id)
         if existing is not None:

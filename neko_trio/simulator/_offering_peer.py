@@ -20,6 +20,7 @@ from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 
 from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, stop_dtls
+from neko_trio.simulator._faults_media import PacketFault
 from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_listener import MediaListener
@@ -99,6 +100,7 @@ class OfferingPeer:
         self._codec, self._network, self._limits, self._events = codec, network, limits, events
         self._mux = mux
         self._forget = forget
+        self._faults: tuple[PacketFault, ...] = ()
         self._path = _Path(self._new_agent())
         self._restarted: ServerAgent | None = None
         self._dtls = self._path.dtls()
@@ -129,7 +131,9 @@ class OfferingPeer:
         await self._path.agent.open_reflexive(self._tell_candidate)
 
     def _new_agent(self) -> ServerAgent:
-        return ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5), network=self._network)
+        agent = ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5), network=self._network)
+        agent.faults = self._faults
+        return agent
 
     async def _open_agent(self, agent: ServerAgent, on_candidate: Callable[[aioice.Candidate], None]) -> None:
         await agent.open_sockets(on_candidate)
@@ -303,6 +307,10 @@ class OfferingPeer:
     def set_silent(self, silent: bool) -> None:
         """Cut off from the network, or joined to it again."""
         self._path.agent.silent = silent
+
+    def set_path(self, faults: tuple[PacketFault, ...]) -> None:
+        """What becomes of datagrams."""
+        self._faults = self._path.agent.faults = faults
 
     # the end
 

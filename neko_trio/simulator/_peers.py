@@ -16,6 +16,7 @@ from neko_trio.simulator._media_api import LocalCandidate, MediaPeer, MediaServe
 from neko_trio.simulator._session import Session
 
 if TYPE_CHECKING:
+    from neko_trio.simulator._faults_media import PacketFault
     from neko_trio.simulator._room import Room
 
 __all__ = ["SimulatedPeer", "arrow_cursor"]
@@ -55,8 +56,10 @@ class SimulatedPeer:
             self.made.set()
         if self.ended:
             await self.media.aclose()
-        elif self.paused:
+            return
+        if self.paused:
             self.media.set_paused(True)
+        self._room.faults.peer_made(self)
 
     async def set_video(self, streams: Sequence[str], disabled: bool | None, selected: str | None, known: bool) -> None:
         """`known` False: the selector names no stream; a `disabled` beside it takes effect all the same, without an
@@ -92,9 +95,36 @@ class SimulatedPeer:
         if self.media is not None:
             self.media.set_paused(paused)
 
+    # What faults do to it
+
+    @property
+    def session_id(self) -> str:
+        return self.session.id
+
     def set_silent(self, silent: bool) -> None:
         if self.media is not None:
             self.media.set_silent(silent)
+
+    def set_stuck(self, stuck: bool) -> None:
+        if self.media is not None:
+            self.media.set_paused(stuck or self.paused)
+
+    def set_path(self, faults: tuple["PacketFault", ...]) -> None:
+        if self.media is not None:
+            self.media.set_path(faults)
+
+    def kill(self, *, silently: bool) -> None:
+        """`silently`: the client learns of it neither here nor there, and the server has forgotten the peer."""
+        if not silently:
+            self.destroy()
+            return
+        self.set_silent(True)
+        self.close()
+        if self.session.peer is self:
+            self.session.set_watching(False)
+            self.session.peer = None
+
+    # How it ends
 
     def destroy(self) -> None:
         """Closed by the server, as on a kick: the session is told `signal/close` if this is its current peer."""

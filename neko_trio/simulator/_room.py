@@ -67,7 +67,7 @@ class Room:
         self.screen = screen
         self.largest = screen
         """The X server can make any size up to its first one (neko-protocol.md §5)."""
-        self.settings = settings
+        self.settings = self._first_settings = settings
         self.timings = timings
         self.journal = journal
         self.faults = faults
@@ -132,7 +132,7 @@ class Room:
     def by_token(self, token: str) -> Session | None:
         for known, session_id in self._tokens.items():
             if secrets.compare_digest(known.encode(), token.encode("utf-8", "surrogateescape")):
-                return self.sessions.get(session_id)
+                return None if self.faults.is_expired(known, session_id) else self.sessions.get(session_id)
         api = self.api_session
         if api is not None and secrets.compare_digest(api.token.encode(), token.encode("utf-8", "surrogateescape")):
             return api
@@ -240,6 +240,24 @@ class Room:
         for session in self.sessions.values():
             if session.socket is not None:
                 session.socket.destroy("connection shutdown")
+
+    def forget(self, *, keep: bool) -> None:
+        """The server's process is another one; `keep`: it has read sessions and tokens from a file. Nobody is told."""
+        for session in self.sessions.values():
+            if session.grace is not None:
+                session.grace.cancel()
+                session.grace = None
+            session.socket = session.peer = None
+            session.forget_states()
+        if not keep:
+            self.sessions.clear()
+            self._tokens.clear()
+        self.desk.release_all()
+        self._host_id = ""
+        self.settings = self._first_settings
+        self.is_broadcasting, self.broadcast_url = False, ""
+        self._cursors.clear()
+        self._attendance = Attendance()
 
     def _has_admin(self) -> bool:
         return any(each.profile.is_admin and each.is_connected for each in self.sessions.values())

@@ -17,6 +17,7 @@ from neko_trio._services import open_services
 from neko_trio.errors import InvalidInput
 from neko_trio.simulator._clipping import Clipping
 from neko_trio.simulator._desktop import Copying, Desktop, LockedDesktop
+from neko_trio.simulator._doors import BACKLOG, Doors
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._files import FileDialog, FileOptions
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["MediaOptions", "Simulator", "open_simulator"]
 
 _PASSWORD_BYTES = 12
-_BACKLOG = 512
-_GOODBYE = 0.5
-"""Seconds in which clients can be told of the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +243,8 @@ async def open_simulator(
     limits = Timings() if timings is None else timings
     password = secrets.token_urlsafe(_PASSWORD_BYTES) if password is None else password
     admin_password = secrets.token_urlsafe(_PASSWORD_BYTES) if admin_password is None else admin_password
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    doors: Doors | None = None
     try:
         options = MediaOptions(
             desktop=locked,
@@ -263,13 +262,14 @@ async def open_simulator(
         )
         open_media = _real_media if media is None else media
         async with open_media(options) as media_server, open_services() as services:
+            journal = Journal()
             room = Room(
                 desk=Desk(locked, size, release_after=limits.key_release, touch=touch),
                 screen=ScreenSize(*size, rate),
                 settings=merged(dict(settings or {}), RoomSettings()),
                 timings=limits,
-                journal=Journal(),
-                faults=Faults(),
+                journal=journal,
+                faults=Faults(journal),
                 background=services,
                 streams=streams,
                 ice_servers=tuple(dict(server) for server in ice_servers),
@@ -281,7 +281,6 @@ async def open_simulator(
             )
             if isinstance(shown, Copying):
                 shown.on_copy = room.desk.copied
-            room.faults.peers = lambda: [s.peer for s in room.sessions.values() if s.peer is not None]
             dispatcher = Dispatcher(room, media_server)
             rest = Rest(
                 room,
@@ -295,18 +294,19 @@ async def open_simulator(
             front = Front(room, rest, dispatcher, ssl_context=ssl_context)
             services.start_soon(room.desk.run)
             services.start_soon(room.run_cursors)
-            services.start_soon(trio.serve_listeners, front.serve, listeners)
+            doors = room.faults.server = Doors(room, front, dispatcher, listeners)
+            services.start_soon(doors.run)
             url = _url(host, listeners[0], path_prefix, secure=ssl_context is not None)
             try:
                 yield Simulator(room, rest, shown, heard, url=url, password=password, admin_password=admin_password)
             finally:
-                room.shut_down()
-                with trio.move_on_after(_GOODBYE, shield=True):
-                    await front.wait_told()
+                await doors.tell()
     finally:
-        for listener in listeners:
-            with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # bounded: sockets that only listen
+            for listener in listeners:
                 await listener.aclose()
+            if doors is not None:
+                await doors.close()
 
 
 def _check(size: tuple[int, int], rate: int, path_prefix: str, settings: Mapping[str, Any] | None) -> None:

@@ -57,6 +57,11 @@ class Session:
         if self.socket is not None:
             self.socket.send(event, payload)
 
+    def forget_states(self) -> None:
+        """Neither connected nor watching, and nobody knows since when."""
+        self.is_connected = self.is_watching = False
+        self._since.clear()
+
     def state(self) -> dict[str, Any]:
         """`types.SessionState` (`server/pkg/types/session.go`): what is not known is left out."""
         return {

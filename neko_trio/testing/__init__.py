@@ -13,11 +13,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neko_trio.simulator._weather import DirectionCounts, NetworkConditions
     from neko_trio.testing._fake_media import FakeMedia
     from neko_trio.testing._fake_peer import FakePeer
     from neko_trio.testing._leaks import leak_check
     from neko_trio.testing._lossy import LossyNetwork, NetworkCounts
-    from neko_trio.testing._lossy_weather import DirectionCounts, NetworkConditions
     from neko_trio.testing._moving import MovingDesktop
     from neko_trio.testing._scripted import ScriptedServer, open_scripted_session
     from neko_trio.testing._scripted_rest import RestRefusal, ScriptedRest
@@ -44,12 +44,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DirectionCounts": "_lossy_weather",
+    "DirectionCounts": "_lossy",
     "FakeMedia": "_fake_media",
     "FakePeer": "_fake_peer",
     "LossyNetwork": "_lossy",
     "MovingDesktop": "_moving",
-    "NetworkConditions": "_lossy_weather",
+    "NetworkConditions": "_lossy",
     "NetworkCounts": "_lossy",
     "RestRefusal": "_scripted_rest",
     "ScriptedRest": "_scripted_rest",

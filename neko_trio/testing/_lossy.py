@@ -12,8 +12,8 @@ import trio
 from neko_trio._wiring import AiortcMedia, Media
 from neko_trio.protocol import Malformed
 from neko_trio.protocol.candidates import Candidate, parse_candidate
+from neko_trio.simulator._weather import DirectionCounts, NetworkConditions, Weather
 from neko_trio.testing._lossy_router import Address, Router
-from neko_trio.testing._lossy_weather import DirectionCounts, NetworkConditions, Weather
 
 if TYPE_CHECKING:
     from neko_trio.media.bridge import Lease

@@ -15,7 +15,7 @@ import socket
 from itertools import count
 from threading import Lock
 
-from neko_trio.testing._lossy_weather import NetworkConditions, Weather
+from neko_trio.simulator._weather import NetworkConditions, Weather
 
 __all__ = ["Address", "Router"]
 

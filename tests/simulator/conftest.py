@@ -16,6 +16,7 @@ from neko_trio.signaling.credential import Credential
 from neko_trio.signaling.url import parse_server_url
 from neko_trio.signaling.web_socket import SocketEnded, WebSocket, open_web_socket
 from neko_trio.simulator import Simulator, open_simulator
+from neko_trio.simulator._faults_media import PacketFault
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks, ServerPeerStatistics
 from neko_trio.simulator._server import MediaOptions
 
@@ -33,6 +34,7 @@ class FakePeer:
         self.sent: list[bytes] = []
         self.paused = False
         self.silent = False
+        self.path: tuple[PacketFault, ...] = ()
         self.closed = trio.Event()
 
     async def answer(self, sdp: str) -> None:
@@ -68,6 +70,9 @@ class FakePeer:
 
     def set_silent(self, silent: bool) -> None:
         self.silent = silent
+
+    def set_path(self, faults: tuple[PacketFault, ...]) -> None:
+        self.path = faults
 
     def send_data(self, message: bytes) -> None:
         self.sent.append(message)

@@ -21,6 +21,7 @@ from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.protocol import events, requests
 from neko_trio.protocol.candidates import parse_candidate
 from neko_trio.simulator import open_simulator, read_frame_code
+from neko_trio.simulator._weather import Weather
 from neko_trio.testing import (
     FakeMedia,
     LossyNetwork,
@@ -30,7 +31,6 @@ from neko_trio.testing import (
     open_scripted_session,
 )
 from neko_trio.testing._lossy_router import ADDRESS_LIMIT, Router
-from neko_trio.testing._lossy_weather import Weather
 from neko_trio.testing._scripted import OFFER, SESSION_ID
 
 shares = st.floats(0, 1)
