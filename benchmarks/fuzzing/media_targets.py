@@ -27,7 +27,7 @@ from neko_trio.media.audio.decoder import AUDIO_FORMATS, CONCEAL_LIMIT, AudioDec
 from neko_trio.media.audio.opus import BadSound
 from neko_trio.media.audio.receiver import Heard, gap_between
 from neko_trio.media.audio.reorder import LIMIT, Reorder
-from neko_trio.media.decoder import Decoder
+from neko_trio.media.decoder import MOST_PIXELS, Decoder
 from neko_trio.media.depayload import FORMATS, BadPayload
 from neko_trio.media.frames import FrameContext
 from neko_trio.media.ice_relay import TurnDeframer
@@ -314,8 +314,6 @@ def picture_checker(codec: str) -> Callable[[], Check]:
     return prepare
 
 
-MOST_PIXELS = 16384 * 16384
-
 # -- sound
 
 
@@ -497,7 +495,10 @@ MEDIA_TARGETS = (
     Target("rtp", make_rtp, check_media_path, 2.0),
     Target("rtcp", make_rtcp, check_media_path, 3.0),
     *(Target(f"payloads-{codec.lower()}", payload_maker(codec), payload_checker(codec), 2.0) for codec in CODECS),
-    *(Target(f"pictures-{codec.lower()}", picture_maker(codec), picture_checker(codec), 0.05, 5.0) for codec in CODECS),
+    *(
+        Target(f"pictures-{codec.lower()}", picture_maker(codec), picture_checker(codec), 0.05, 5.0, 512 << 20)
+        for codec in CODECS
+    ),
     *(Target(f"sound-{codec.lower()}", sound_maker(codec), sound_checker(codec)) for codec in AUDIO_FORMATS),
     Target("data-channel", make_data, check_data),
     Target("streams", make_streams, check_streams, 2.0),

@@ -22,7 +22,8 @@ import av
 from av.codec.context import Flags
 from av.video.reformatter import Colorspace
 
-from neko_trio.media.depayload import VideoFormat
+from neko_trio.media.depayload import BadPayload, VideoFormat
+from neko_trio.media.depayload.vp9_size import bounded_vp9
 from neko_trio.media.picture_group import NumberedFrame, PictureGroup
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ SD_LINES = 576
 """Lines up to which a picture without a tag is BT.601, as FFmpeg takes it. Above, the server's GStreamer makes BT.709
 of the desktop's RGB. VP8 cannot say so (RFC 6386 section 9.2), and FFmpeg calls it BT.601 (seen: the server's 720p VP8
 holds the same values as its H264, which is tagged BT.709)."""
+
+MOST_PIXELS = 8192 * 4320
+"""Of one picture: 8K. A header of some bytes that says more would cost gigabytes."""
 
 DELAY_LIMIT = 64
 """Frames that a decoder may hold back; with no B frames and no frame threads it holds none."""
@@ -155,7 +159,12 @@ class Decoder:
             return None if self._stopping else self._group.take()
 
     def _decode(self, context: av.VideoCodecContext, frame: NumberedFrame) -> None:
-        packet = av.Packet(frame.encoded.data)
+        try:
+            data = frame.encoded.data
+            packet = av.Packet(bounded_vp9(data, MOST_PIXELS) if self._codec.name == "VP9" else data)
+        except BadPayload as error:
+            self._lose_reference(str(error))
+            return
         packet.pts = frame.number
         self._decoding[frame.number] = frame
         if len(self._decoding) > DELAY_LIMIT:
@@ -203,5 +212,6 @@ def open_decoder(codec: VideoFormat) -> av.VideoCodecContext:
     context.thread_count = codec.threads
     context.thread_type = "SLICE"
     context.flags |= Flags.low_delay
+    context.options = {"max_pixels": str(MOST_PIXELS)}
     context.open()
     return context

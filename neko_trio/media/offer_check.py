@@ -34,7 +34,8 @@ def check_offer(sdp: str) -> None:
     if len(set(names)) != len(names):
         raise Malformed("SDP: two media sections have the same mid")
     bundles = [group.items for group in description.group if group.semantic == "BUNDLE"]
-    if len(names) > 1 and (not bundles or sorted(map(str, bundles[0])) != sorted(names)):
+    bundled = sorted(map(str, bundles[0])) if bundles else names[:1]
+    if bundled != sorted(names):
         raise Malformed("SDP: the media sections are not one bundle")
 
 

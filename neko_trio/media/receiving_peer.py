@@ -310,6 +310,8 @@ class ReceivingPeer:
                 await self._pc.close()
         except TimeoutError:
             logger.warning("aiortc did not close its peer connection within %g s", PC_CLOSE_LIMIT)
+        except (AttributeError, KeyError) as error:  # of an offer that it took half of
+            logger.warning("aiortc did not close its peer connection: %r", error)
         await self.agent.close()  # when it was never installed, or aiortc did not come as far
         if self._connecting is not None:  # woken by the close, it has some steps left
             await asyncio.wait({self._connecting}, timeout=STRAGGLER_LIMIT)

@@ -13,6 +13,7 @@ __all__ = ["ServerUrl", "parse_server_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})", re.ASCII)
+_ZONE = re.compile(r"[A-Za-z0-9_.~-]+", re.ASCII)  # RFC 6874 §2
 # What may stand unescaped in a path (RFC 3986 section 3.3), and "%", so that escapes of the caller stay as they are.
 _PATH_SAFE = "/%:@!$&'()*+,;=~"
 _EXAMPLE = "Write it as http://HOST:PORT or https://HOST[:PORT][/PREFIX]."
@@ -123,6 +124,8 @@ def _host(host: str) -> str:
         address, _, zone = unquote(host).partition("%")
         try:
             IPv6Address(address)
+            if zone and not _ZONE.fullmatch(zone):
+                raise ValueError
         except ValueError:
             raise InvalidInput("The server's URL has a bad IPv6 address.", hint=_EXAMPLE) from None
         return f"{address}%{zone}" if zone else address

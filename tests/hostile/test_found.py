@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,13 +20,21 @@ from hypothesis import strategies as st
 from neko_trio.errors import InvalidInput
 from neko_trio.media import sctp_guard
 from neko_trio.media.aiortc_private import SOURCES_LIMIT, take_packets
+from neko_trio.media.decoder import Decoder, open_decoder
+from neko_trio.media.depayload import FORMATS, BadPayload
+from neko_trio.media.depayload.vp9_size import bounded_vp9
 from neko_trio.media.ice import IceAgent
+from neko_trio.media.jitter_buffer import JitterBuffer
 from neko_trio.media.media_path import MediaPath
+from neko_trio.media.offer_check import check_offer
+from neko_trio.media.picture_group import NumberedFrame
 from neko_trio.media.sctp_guard import CHUNKS_LIMIT, STREAMS_LIMIT, SctpGuard
 from neko_trio.media.stun_protocol import AgentSocket
 from neko_trio.protocol import Malformed
 from neko_trio.protocol.sctp import GAPS_LIMIT, check_packet
 from neko_trio.signaling.url import parse_server_url
+from tests.hostile.servers import recorded_offers
+from tests.media.conftest import read_recording
 
 # -- RTP and RTCP
 
@@ -226,3 +235,94 @@ def test_the_hint_for_a_url_can_be_printed() -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_server_url("desk\ud800:8080")
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize("zone", ["Ȕ", "a b", "a/b", "a%20b"])
+def test_the_zone_of_an_address_is_ascii(zone: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_server_url(f"http://[fe80::1%25{zone}]:80")
+    assert parse_server_url("http://[fe80::1%25eth0]:80").host == "fe80::1%eth0"
+
+
+# -- pictures
+
+
+def vp9_frame(width: int, height: int, *, inter: bool = False, profile: int = 0, colours: str = "") -> bytes:
+    """The head of a frame that says so; ``colours``: bits of its colour configuration."""
+    bits = "10" + f"{profile & 1}{profile >> 1}" + ("0" if profile == 3 else "") + "0"
+    if inter:
+        bits += "110" + "00" + "0" * 8 + "0" * 12 + "000"
+    else:
+        bits += f"010{0x498342:024b}" + (
+            colours or ("0" if profile >= 2 else "") + "001" + ("0000" if profile & 1 else "0")
+        )
+    bits += f"{width - 1:016b}{height - 1:016b}"
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "1"), 2).to_bytes(-(-len(bits) // 8), "big") + bytes(20)
+
+
+def superframe(*frames: bytes) -> bytes:
+    marker = bytes((0xC0 | 3 << 3 | len(frames) - 1,))
+    return b"".join((*frames, marker, *(len(frame).to_bytes(4, "little") for frame in frames), marker))
+
+
+@pytest.mark.parametrize("inter", [False, True], ids=["key", "inter"])
+@pytest.mark.parametrize("profile", [0, 1, 2, 3])
+def test_a_vp9_frame_says_how_large_it_is(profile: int, inter: bool) -> None:
+    small, large = (
+        vp9_frame(4096, 2160, profile=profile, inter=inter),
+        vp9_frame(65536, 65536, profile=profile, inter=inter),
+    )
+    assert bounded_vp9(small, 4096 * 2160) == superframe(small)
+    with pytest.raises(BadPayload):
+        bounded_vp9(small, 4096 * 2160 - 1)
+    for frames in ((large,), (small, large), (large, small)):
+        with pytest.raises(BadPayload):
+            bounded_vp9(superframe(*frames), 4096 * 2160)
+    assert bounded_vp9(superframe(small, small), 4096 * 2160) == superframe(small, small)
+
+
+def test_what_lies_behind_a_vp9_frame_is_no_other_one() -> None:
+    """libvpx would take it for one; with an index that says that there is one frame it does not."""
+    hidden = vp9_frame(8, 8) + vp9_frame(65536, 65536)
+    assert bounded_vp9(hidden, 100) == superframe(hidden)
+
+
+@given(st.binary(max_size=60))
+def test_any_vp9_frame_is_bounded_or_refused(data: bytes) -> None:
+    try:
+        assert bounded_vp9(data, 10_000).startswith(data)
+    except BadPayload:
+        assert len(data) > 3
+
+
+@pytest.mark.parametrize("codec", ["VP8", "VP9", "H264", "AV1"])
+def test_a_recorded_picture_is_shown_and_one_beyond_the_bound_is_not(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded() -> int:
+        shown = list[object]()
+        decoder = Decoder(FORMATS[codec], lambda _frame, picture: shown.append(picture))
+        cast(Any, decoder)._loop = SimpleNamespace(call_soon_threadsafe=lambda call: None)
+        context = open_decoder(FORMATS[codec])
+        buffer = JitterBuffer(FORMATS[codec])
+        for number, (_, packet) in enumerate(read_recording(f"rtp-{codec.lower()}-720p.bin")[:200]):
+            payload = FORMATS[codec].depayload(packet.payload)
+            for frame in buffer.receive(packet.sequence_number, packet.timestamp, bool(packet.marker), payload, number):
+                decoder._decode(context, NumberedFrame(number + 1, cast(Any, None), frame))
+        assert bool(decoder.decode_errors) is not bool(shown)
+        return len(shown)
+
+    assert decoded() > 0
+    monkeypatch.setattr("neko_trio.media.decoder.MOST_PIXELS", 1280 * 719)
+    assert decoded() == 0
+
+
+# -- offers
+
+
+def test_a_bundle_of_a_section_that_is_not_there_is_refused() -> None:
+    (offer, *_) = recorded_offers()
+    assert check_offer(offer) is None  # type: ignore[func-returns-value]  # it raises, or does not
+    head, *sections = re.split(r"(?m)^(?=m=)", offer)
+    with pytest.raises(Malformed, match="bundle"):
+        check_offer(head + sections[0])
