@@ -11,7 +11,8 @@ import trio
 async def finished(call: Callable[[], Awaitable[None]], *, within: float) -> None:
     """Do ``call``; cancelled, wait until it is done all the same, ``within`` seconds at most, and then be cancelled.
 
-    For what must not overlap at the server with the next of its kind. Raises what ``call`` raises.
+    The same goes for Ctrl-C. For what must not overlap at the server with the next of its kind. Raises what ``call``
+    raises, bare.
     """
     done = trio.Event()
     results: list[outcome.Outcome[None]] = []
@@ -28,11 +29,15 @@ async def finished(call: Callable[[], Awaitable[None]], *, within: float) -> Non
         done.set()
 
     await trio.lowlevel.checkpoint()  # cancelled before it began, it is not begun
+    interruption: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         try:
             await done.wait()
-        except trio.Cancelled:
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside of the nursery
+            interruption = error
+            nursery.cancel_scope.shield = True
             scope.deadline = trio.current_time() + within
-            raise
+    if interruption is not None:
+        raise interruption
     results[0].unwrap()

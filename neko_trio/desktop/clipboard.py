@@ -233,6 +233,7 @@ class Clipboard:
     def on_state(self, state: State) -> None:
         """A new snapshot has been set. Never blocks."""
         if self._hosting and not state.is_host:
+            self._written.clear()  # what it has not been told of by now it never will be
             self._news.publish("role", _RoleGone())
         self._hosting = state.is_host
 

@@ -78,6 +78,9 @@ class KeyMap:
 
     def __init__(self, rest: RestPort) -> None:
         self._rest = rest
+        self._host: str | None = None
+        self._shared = False  # another was host since this session was
+        self._era = 0  # counts what is forgotten: answers from before it say nothing of now
         self._layout: Layout | None = None
         self._caps_lock = False
         self._spares: set[str] | None = None
@@ -86,15 +89,22 @@ class KeyMap:
 
     def on_state(self, state: State) -> None:
         """A new snapshot has been set. Never blocks."""
-        if state.host is not None and not state.is_host:
+        if state.host == self._host:
+            return
+        self._host = state.host
+        if state.host is not None and (self._shared or not state.is_host):
+            # Again at the other's end: the server tells nobody of a layout.
+            self._shared = not state.is_host
             self.forget()
 
     def forget(self) -> None:
         """Somebody else may have changed everything."""
+        self._era += 1
         self._layout = self._spares = None
 
     def forget_locks(self) -> None:
         """Caps Lock may have been pressed."""
+        self._era += 1
         self._layout = None
 
     @property
@@ -104,14 +114,16 @@ class KeyMap:
 
     async def learn(self) -> Layout:
         """The layout and Caps Lock, asked for unless they are known. A checkpoint only when they are not."""
-        if self._layout is None:
+        while self._layout is None:
+            era = self._era
             try:
                 layout, modifiers = await self.layout(), await self.modifiers()
             except (CallerError, ServerError) as error:
                 logger.info("the server does not say its keyboard layout, taken for us: %s", error)
                 self._layout, self._spares = Layout("us"), set() if self._spares is None else self._spares
             else:
-                self._layout, self._caps_lock = layout, modifiers["capslock"] is True
+                if era == self._era:
+                    self._layout, self._caps_lock = layout, modifiers["capslock"] is True
         return self._layout
 
     def key(self, char: str) -> Key:
@@ -152,7 +164,8 @@ class KeyMap:
         layout = await self.learn()
         if layout.name:
             await self.set(layout)
-        self._spares = set()
+        else:
+            self._spares = set()
 
     def use(self, wanting: frozenset[str]) -> None:
         """These characters will have spare keycodes."""
@@ -171,7 +184,8 @@ class KeyMap:
 
     async def set(self, layout: Layout) -> None:
         """``POST``, which needs the host role. Cancelled, it is not known whether it has been set."""
-        learned, self._layout, self._spares = self._layout is not None, None, None
+        learned, era = self._layout is not None, self._era
+        self._layout = self._spares = None
         refused = f"The server cannot set the keyboard layout {layout.name!r} with the variant {layout.variant!r}."
         await self._rest.call(
             "POST",
@@ -183,9 +197,10 @@ class KeyMap:
                 500: lambda _: InvalidInput(refused, hint="Use X.Org's names, such as 'us' or 'de'.", step=STEP),
             },
         )
-        self._spares = set()
-        if learned:
-            self._layout = layout  # and Caps Lock is as it was
+        if era == self._era:
+            self._spares = set()
+            if learned:
+                self._layout = layout  # and Caps Lock is as it was
 
     async def modifiers(self) -> dict[str, Any]:
         """``GET``, which needs ``can_host``."""

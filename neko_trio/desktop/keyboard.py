@@ -14,6 +14,7 @@ from neko_trio._ports.alongside import alongside
 from neko_trio._ports.inputs import RELEASE_TIMEOUT, InputPort
 from neko_trio.desktop.clipboard import Clipboard
 from neko_trio.desktop.clipboard_loan import PASTE_TIME, Loan, borrowed
+from neko_trio.desktop.clipboard_values import checked
 from neko_trio.desktop.key_map import STEP, KeyMap, Layout
 from neko_trio.desktop.keys import CAPS_LOCK, Key, checked_text, held_around, keys_of, text_plans
 from neko_trio.errors import InvalidInput, NotAllowed
@@ -21,7 +22,7 @@ from neko_trio.protocol.data_channel import KeyDown, KeyUp
 from neko_trio.protocol.keysyms import char_of_keysym
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from neko_trio._ports.held import Release
 
@@ -58,6 +59,7 @@ class Keyboard:
         """``admit`` raises the typed error of a session that is not host."""
         self._inputs, self._map, self._clipboard, self._admit = inputs, key_map, clipboard, admit
         self._typed_at = self._spares_at = -math.inf  # the last key, and the last that had a spare keycode
+        self._turn = trio.Lock()  # from what is known of the layout to the keys that go by it
         self.paste_time = PASTE_TIME
         """Seconds that a program has for reading the clipboard once :meth:`type` has told it to paste. More for
         programs that are slow to react: nothing says when they have read it."""
@@ -112,18 +114,21 @@ class Keyboard:
         if not text:
             await trio.lowlevel.checkpoint()
         elif paste:
-            await self._type([text], [text])
+            await self._type([text], frozenset([text]))
         else:
-            await self._learn()
-            wanting = self._map.wanting(text)
-            if self._map.fits(wanting):
-                await self._use(wanting)
-                await self._type([text], [])
+            async with self._turn:
+                await self._learn()
+                wanting = self._map.wanting(text)
+                fits = self._map.fits(wanting)
+                if fits:
+                    await self._use(wanting)
+            if fits:
+                await self._type([text], frozenset())
             elif paste is False:
                 raise self._too_many(wanting)
             else:
                 stretches = [stretch for stretch in _BREAKS.split(text) if stretch]
-                await self._type(stretches, [each for each in stretches if not wanting.isdisjoint(each)])
+                await self._type(stretches, frozenset(each for each in stretches if not wanting.isdisjoint(each)))
 
     async def press(self, combination: str) -> None:
         """Press keys together and let go of them: ``"ctrl+s"``, ``"Page_Up"``, ``"A"``.
@@ -131,8 +136,9 @@ class Keyboard:
         Names are X.Org's or common ones, in any case. Cancelled, all of it is sent or nothing.
         """
         keysyms = keys_of(combination)
-        await self._find_keys(keysyms)
-        await self._inputs.submit(held_around(keysyms, ()))
+        async with self._turn:
+            await self._find_keys(keysyms)
+            await self._inputs.submit(held_around(keysyms, ()))
 
     @asynccontextmanager
     async def hold(self, combination: str) -> AsyncIterator[None]:
@@ -143,7 +149,8 @@ class Keyboard:
         a press that follow each other directly, and no input of this session in between.
         """
         keysyms = keys_of(combination)
-        await self._find_keys(keysyms)
+        async with self._turn:
+            await self._find_keys(keysyms)
         releases = [KeyUp(keysym) for keysym in reversed(keysyms)]
         async with (
             self._inputs.pressed([KeyDown(keysym) for keysym in keysyms], releases),
@@ -171,10 +178,11 @@ class Keyboard:
         if not layout:
             raise InvalidInput("The layout has no name.", hint="Use X.Org's names, such as 'us' or 'de'.", step=STEP)
         self._admit()
-        await self._settle(self._typed_at)
-        self._admit()
-        await self._map.set(Layout(layout, variant))
-        await trio.sleep(MAP_TIME)
+        async with self._turn:
+            await self._settle(self._typed_at)
+            self._admit()
+            await self._map.set(Layout(layout, variant))
+            await trio.sleep(MAP_TIME)
 
     async def modifiers(self) -> dict[str, bool]:
         """Which modifiers are on: ``shift, capslock, control, alt, numlock, meta, super, altgr``.
@@ -199,19 +207,22 @@ class Keyboard:
                 step=STEP,
             )
         self._admit()
-        await self._inputs.flush()
-        self._admit()
-        await self._map.set_modifiers(modifiers)
+        async with self._turn:
+            await self._inputs.flush()
+            self._admit()
+            await self._map.set_modifiers(modifiers)
 
     # -- inside
 
-    async def _type(self, stretches: Sequence[str], pasted: Sequence[str]) -> None:
+    async def _type(self, stretches: Sequence[str], pasted: frozenset[str]) -> None:
         if not pasted:
             for stretch in stretches:
                 await self._press_all(stretch)
             return
         if self._inputs.held:
             raise InvalidInput("The text must be pasted, and keys are held.", hint="Let go of them first.", step=STEP)
+        for stretch in pasted:
+            checked(stretch)
         try:
             self._clipboard.check()
         except NotAllowed as error:
@@ -228,10 +239,14 @@ class Keyboard:
             await self._press_all(stretch)
 
     async def _press_all(self, text: str) -> None:
-        keys, spares = map(self._key, text), self._map.uses_spares(text)
-        for plan in text_plans(keys, CHUNK):
-            self._note(spares)
-            await self._inputs.submit(plan)
+        for start in range(0, len(text), CHUNK):
+            chunk = text[start : start + CHUNK]
+            async with self._turn:
+                await self._learn()  # no news, unless another task or another host may have changed the layout
+                await self._claim(chunk)
+                for plan in text_plans(map(self._key, chunk), CHUNK):
+                    self._note(self._map.uses_spares(chunk))
+                    await self._inputs.submit(plan)
 
     def _key(self, char: str) -> Key:
         named = _KEYS.get(char)
@@ -241,6 +256,13 @@ class Keyboard:
         if not self._map.known:
             await self._inputs.flush()  # Caps Lock may be on its way
             await self._map.learn()
+
+    async def _claim(self, chars: Iterable[str]) -> None:
+        """Have spare keycodes for these characters. Raises ``InvalidInput`` when not enough of them are left."""
+        wanting = self._map.wanting(chars)
+        if not self._map.fits(wanting):
+            raise self._too_many(wanting)
+        await self._use(wanting)
 
     async def _use(self, wanting: frozenset[str]) -> None:
         """Have spare keycodes for these characters: there are enough, if none is in use by others."""
@@ -267,10 +289,7 @@ class Keyboard:
         if not all(map(str.isascii, chars)):
             self._inputs.check()
             await self._learn()
-        wanting = self._map.wanting(chars)
-        if not self._map.fits(wanting):
-            raise self._too_many(wanting)
-        await self._use(wanting)
+        await self._claim(chars)
         self._note(self._map.uses_spares(chars))
         if CAPS_LOCK in keysyms:
             self._map.forget_locks()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -66,3 +68,24 @@ async def test_uncancelled_it_may_take_its_time(autojump_clock: MockClock) -> No
 
     await finished(call, within=2)
     assert trio.current_time() == 100
+
+
+def test_ctrl_c_is_not_held_up() -> None:
+    """A server that does not answer must not keep a program from ending."""
+    ended: list[float] = []
+
+    async def stalled() -> None:
+        signal.raise_signal(signal.SIGINT)  # for the main task: this one is protected
+        await trio.sleep(1000)
+
+    async def main() -> None:
+        try:
+            await finished(stalled, within=2)
+        finally:
+            ended.append(trio.current_time() - began)
+
+    clock = MockClock(autojump_threshold=0)
+    began = clock.current_time()
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=clock)
+    assert ended == [pytest.approx(2)]
