@@ -306,7 +306,7 @@ def test_a_request_that_the_server_drops_is_malformed(text: str) -> None:
         requests.ChatMessage("half a pair \ud83d"),
         requests.SendUnicast("a", "s", math.nan),
         requests.SendBroadcast("s", {"deep": [math.inf]}),
-        requests.SendBroadcast("s", object()),
+        requests.SendBroadcast("s", 1j),
     ],
     ids=repr,
 )

@@ -68,7 +68,7 @@ REFUSED = [
     "GET /api/whoami",
     ("GET", 3),
     ("POST", "/api/room/settings", {"x": float("nan")}),
-    ("POST", "/api/room/settings", object()),
+    ("POST", "/api/room/settings", 1j),
 ]
 
 
