@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import trio
 
 from neko_trio.errors import InvalidInput, NekoError, NoOffer, NotNeko, ProtocolViolation, SessionLost
 
-STEADY = 10.0
+logger = logging.getLogger("neko_trio.reconnect")
+
+STEADY = 5.0
 """Seconds that a connection must have held for its end to be a new outage, with all its tries before it. Else it
 belongs to the outage before: a server that takes every connection and drops it at once is not asked for ever."""
 
@@ -34,7 +37,7 @@ class Reconnect:
     attempts: int | None = None
     """Tries for one outage; ``None``: as many as its time allows."""
     delay: float = 0.1
-    longest_delay: float = 1.0
+    longest_delay: float = 0.75
     jitter: float = 0.5
     """Between 0 and 1: many clients of one server that comes back shall not all ask in the same moment."""
 
@@ -100,10 +103,12 @@ class Outage:
             return math.inf
         return self._began + self._policy.limit - trio.current_time()
 
-    def begin(self) -> None:
-        """The connection is lost. Again within one outage is a no-op."""
+    def begin(self, error: NekoError) -> None:
+        """The connection is lost, because of that. Within an outage: a try has failed."""
         if self._lost_at is not None:
+            logger.debug("a try to connect again has failed: %s", error)
             return
+        logger.info("the connection was lost, and is made anew: %s", error)
         self._lost_at = now = trio.current_time()
         if self._began is None or now - self._up_since >= STEADY:
             self._began, self._attempts = now, 0
@@ -113,17 +118,19 @@ class Outage:
         self._up_since = trio.current_time()
         if self._lost_at is not None:
             self._seconds += self._up_since - self._lost_at
+            logger.info("the connection is back after %.1f s", self._up_since - self._lost_at)
             self._lost_at = None
             self.overcome += 1
 
-    async def pause(self, error: NekoError) -> None:
+    async def pause(self, error: NekoError, *, at_once: bool = False) -> None:
         """Wait until it is time for the next try. Raises :class:`SessionLost` when there is none any more.
 
-        ``error``: why the last one failed, or the connection was lost. A checkpoint; cancelling is safe.
+        ``error``: why the last one failed, or the connection was lost. ``at_once``: it was no failure but an answer
+        that says what to do, and nothing is waited for. A checkpoint; cancelling is safe.
         """
         assert self._policy is not None
         self._attempts += 1
-        seconds = self._policy.wait_before(self._attempts, self._chance())
+        seconds = 0.0 if at_once else self._policy.wait_before(self._attempts, self._chance())
         exhausted = self._policy.attempts is not None and self._attempts > self._policy.attempts
         if exhausted or seconds >= self.time_left:
             self._given_up = True

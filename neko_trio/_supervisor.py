@@ -7,7 +7,6 @@ the same WebSocket, a link by a new WebSocket with the same token, a token by a 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -24,8 +23,6 @@ from neko_trio.errors import LoginRefused, NekoError, NoOffer, SessionClosed, Se
 from neko_trio.protocol import events
 from neko_trio.signaling.credential import Credential
 
-logger = logging.getLogger("neko_trio.supervisor")
-
 LEAST_TCP_LIMIT = 1.0
 """Seconds that TCP may take when a connection is made anew, at least: what is dropped on the way the system would send
 again only after one, three and seven seconds, and a network that is back shall be noticed sooner."""
@@ -41,6 +38,8 @@ class Supervisor:
         self._on_lost = on_lost
         self._connect_scope = trio.CancelScope()
         self._tcp_limit = math.inf
+        self._logged_in = False  # since the session was last up
+        self._login_is_due = False
         self.connected = trio.Event()
 
     def abandon(self) -> None:
@@ -82,10 +81,10 @@ class Supervisor:
                 if not self.connected.is_set() or self._parts.attempt.closing or not cures(error):
                     raise
                 cause = error  # ``error`` itself is unbound after this block
-            logger.info("the connection was lost and is made anew: %s", cause)
-            self._outage.begin()
+            self._outage.begin(cause)
             self._parts.up.set(False)
-            await self._outage.pause(cause)
+            await self._outage.pause(cause, at_once=self._login_is_due)
+            self._login_is_due = False
             self._parts.attempt.renew()
 
     @contextmanager
@@ -121,6 +120,7 @@ class Supervisor:
             await self._with_rest()
         except NekoError as error:
             known = not self._needs_login(error)
+            self._login_is_due = not known and not self._logged_in
             raise
         finally:
             credential, parts.credential = parts.credential, None
@@ -131,6 +131,7 @@ class Supervisor:
     async def _log_in(self) -> None:
         with self._attempt():
             self._parts.credential = await self._ask_for_credential()
+        self._logged_in = True
 
     async def _ask_for_credential(self) -> Credential:
         """Log in, with the media's imports beside it. Cancelled half-way, wait for the answer: only it can log out."""
@@ -254,6 +255,11 @@ class Supervisor:
         )
         options = PeerOptions(ice=parts.options.ice, leaves_by_logout=parts.wiring.login is not None)
         with self._attempt() as scope:
+            if self.connected.is_set():
+                # A server that has stopped would find the request when it goes on, perhaps behind that of a link to
+                # come: it would make two peers, and offer both to the newer link (seen).
+                parts.attempt.step = "request"
+                await parts.inputs.ask()
             opened = open_peer(link, parts.wiring.media.open_peer_connection, parts.attempt, ports, options)
             async with opened as (peer, tasks):
                 parts.plug_peer(peer, tasks)
@@ -269,6 +275,7 @@ class Supervisor:
         # The deadline may have passed just before: then this is no session any more, and must not be called one.
         await trio.lowlevel.checkpoint_if_cancelled()
         self._outage.end()
+        self._logged_in = False
         self._parts.up.set(True)
         self.connected.set()
         await trio.sleep_forever()

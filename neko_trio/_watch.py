@@ -109,10 +109,8 @@ class Watch:
             before = link.counts.messages_received
             with trio.move_on_after(LINK_QUIET):
                 await self._suspicious.wait()
-            suspicious = self._suspicious.is_set()
-            if link.counts.messages_received != before and not suspicious:
-                continue
-            if await self._answers(SUSPICIOUS_PATIENCE if suspicious else LINK_PATIENCE):
+            heard = link.counts.messages_received != before
+            if (heard and not self._suspicious.is_set()) or await self._answers():
                 continue
             link.give_up()
             raise ServerUnreachable(
@@ -121,7 +119,8 @@ class Watch:
                 step="link",
             )
 
-    async def _answers(self, patience: float) -> bool:
+    async def _answers(self) -> bool:
+        """Whether the server answers on the WebSocket in time."""
         answered = False
 
         async def ask() -> None:
@@ -134,8 +133,14 @@ class Watch:
             answered = True
             scope.cancel(reason="the server has answered")
 
+        async def hurry() -> None:
+            await self._suspicious.wait()
+            await sleep_awake(SUSPICIOUS_PATIENCE)
+            scope.cancel(reason="the server has not answered in time")
+
         async with open_services() as services:
             with trio.CancelScope() as scope:
                 services.start_soon(ask)
-                await sleep_awake(patience)
+                services.start_soon(hurry)
+                await sleep_awake(LINK_PATIENCE)
         return answered
