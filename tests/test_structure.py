@@ -41,6 +41,7 @@ BEHIND_THE_WALL = (
     "simulator/_media_sender.py",
     "simulator/_media_listener.py",
     "simulator/_ice.py",
+    "simulator/_ice_path.py",
     "simulator/_ice_tcp.py",
     "simulator/_sdp.py",
     "testing/_leaks.py",  # asks leased loops for their tasks

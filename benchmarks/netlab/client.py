@@ -197,7 +197,7 @@ async def simulator(errand: dict[str, Any]) -> None:
     """The embedded server, on request with an ICE agent that ignores role conflicts, as pion did once."""
     import trio
 
-    from neko_trio.simulator import _ice, _offering_peer, open_simulator
+    from neko_trio.simulator import _ice, _ice_path, open_simulator
 
     class Stubborn(_ice.ServerAgent):
         """Drops what claims the controlling role, ignores the refusal of its own claims, and pings on at its ticks."""
@@ -217,7 +217,7 @@ async def simulator(errand: dict[str, Any]) -> None:
                 super()._ping(pair, nominate=nominate)
 
     if errand["stubborn"]:
-        setattr(_offering_peer, "ServerAgent", Stubborn)  # noqa: B010 - not a name it exports; this process serves one row
+        setattr(_ice_path, "ServerAgent", Stubborn)  # noqa: B010 - not a name it exports; this process serves one row
     async with open_simulator(host=errand["address"], port=errand["port"], password=PASSWORD):
         say({"serving": True})
         await trio.sleep_forever()

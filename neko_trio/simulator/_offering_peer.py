@@ -15,13 +15,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import aioice
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters
 
-from neko_trio.media.aiortc_private import DtlsCarrier, be_dtls_client, be_dtls_server, stop_dtls
+from neko_trio.media.aiortc_private import be_dtls_client, be_dtls_server, stop_dtls
 from neko_trio.simulator._faults_media import PacketFault
 from neko_trio.simulator._ice import Network, ServerAgent
+from neko_trio.simulator._ice_path import IcePath, candidate_texts
 from neko_trio.simulator._ice_tcp import TcpMux
 from neko_trio.simulator._media_listener import MediaListener
 from neko_trio.simulator._media_sender import MediaSender
@@ -55,34 +55,6 @@ class PeerEvents(Protocol):
     def may_speak(self) -> str | None: ...
 
 
-class _Path(DtlsCarrier):
-    """The way to the client: an ICE agent, which a restart exchanges under DTLS."""
-
-    def __init__(self, agent: ServerAgent) -> None:
-        self.agent = agent
-
-    @property
-    def role(self) -> str:
-        return "controlling" if self.agent.ice_controlling else "controlled"
-
-    async def receive(self) -> bytes:
-        while True:
-            agent = self.agent
-            try:
-                return await agent.recv()
-            except ConnectionError:
-                if agent is self.agent:
-                    raise
-
-    async def send(self, datagram: bytes) -> None:
-        await self.agent.send(datagram)
-
-    def exchange(self, agent: ServerAgent) -> ServerAgent:
-        """Use this agent; the old one is the caller's to close."""
-        old, self.agent = self.agent, agent
-        return old
-
-
 class OfferingPeer:
     """Made by `open`; ended by `aclose`, by the client or by the limits."""
 
@@ -97,18 +69,15 @@ class OfferingPeer:
         events: PeerEvents,
         forget: Callable[[OfferingPeer], object],
     ) -> None:
-        self._codec, self._network, self._limits, self._events = codec, network, limits, events
-        self._mux = mux
+        self._codec, self._lite, self._limits, self._events = codec, network.lite, limits, events
         self._forget = forget
-        self._faults: tuple[PacketFault, ...] = ()
-        self._path = _Path(self._new_agent())
-        self._restarted: ServerAgent | None = None
+        keep_alive = min(2.0, limits.silence / 2.5)
+        self._path = IcePath(network, mux, keep_alive=keep_alive, on_candidate=events.candidate)
         self._dtls = self._path.dtls()
         self.sender = MediaSender(self._dtls, codec)
         """What it sends, and how much."""
         self._listener = MediaListener(self._dtls, microphone, events.may_speak)
         self._stuck = False
-        self._told: list[aioice.Candidate] = []
         self._sctp = RTCSctpTransport(self._dtls)
         self._channel: RTCDataChannel | None = None
         self._session = secrets.randbits(62)
@@ -126,30 +95,9 @@ class OfferingPeer:
     async def open(self) -> None:
         """Gather, and tell the first candidates, the offer, and one candidate more. ``OSError`` when no address
         can be bound."""
-        await self._open_agent(self._path.agent, self._tell_candidate)
+        await self._path.open()
         self._events.offer(self._description(self._path.agent).offer())
-        await self._path.agent.open_reflexive(self._tell_candidate)
-
-    def _new_agent(self) -> ServerAgent:
-        agent = ServerAgent(keep_alive=min(2.0, self._limits.silence / 2.5), network=self._network)
-        agent.faults = self._faults
-        return agent
-
-    async def _open_agent(self, agent: ServerAgent, on_candidate: Callable[[aioice.Candidate], None]) -> None:
-        await agent.open_sockets(on_candidate)
-        if self._mux is not None:
-            self._mux.expect(agent)
-            for address, port in self._mux.endpoints:
-                on_candidate(agent.tcp_candidate(address, port))
-
-    async def _close_agent(self, agent: ServerAgent) -> None:
-        if self._mux is not None:
-            self._mux.forget(agent)
-        await agent.close()
-
-    def _tell_candidate(self, candidate: aioice.Candidate) -> None:
-        self._told.append(candidate)
-        self._events.candidate(f"candidate:{_text(candidate, self._path.agent)}")
+        await self._path.open_reflexive()
 
     def _description(self, agent: ServerAgent) -> Description:
         fingerprints = self._dtls.getLocalParameters().fingerprints
@@ -162,23 +110,19 @@ class OfferingPeer:
             fingerprint=next(each.value for each in fingerprints if each.algorithm == "sha-256"),
             ufrag=agent.local_username,
             password=agent.local_password,
-            lite=self._network.lite,
+            lite=self._lite,
         )
 
     async def create_offer(self, ice_restart: bool) -> str:
         """An offer more; with ``ice_restart`` media stop and a new agent waits for the answer, not for ever."""
         self._version += 1
-        agent = self._path.agent
-        written: list[aioice.Candidate] = []
+        agent, texts = self._path.agent, list[str]()
         if ice_restart:
-            if self._restarted is not None:
-                await self._close_agent(self._restarted)
-            agent = self._restarted = self._new_agent()
-            await self._open_agent(agent, written.append)
+            agent, candidates = await self._path.restart()
+            texts = candidate_texts(candidates, agent)
             self.sender.halt()
             self._limit_connecting()
         offer = self._description(agent)
-        texts = [_text(each, agent, component) for each in written for component in (1, 2)]
         return offer.offer(after=self._remote_sdp if self._remote else None, candidates=texts)
 
     async def answer(self, sdp: str) -> None:
@@ -188,16 +132,16 @@ class OfferingPeer:
         first = self._remote is None
         self._remote, self._remote_sdp = remote, sdp
         self.sender.video_taken, self.sender.audio_taken = remote.takes("video"), remote.takes("audio")
-        agent = self._restarted or self._path.agent
-        if first or self._restarted is not None:
+        agent, restarted = self._path.newest, self._path.restarted
+        if first or restarted is not None:
             agent.remote_username, agent.remote_password = remote.ufrag, remote.password
         for candidate in remote.candidates:
-            self._add(candidate)
+            self._path.add_remote(candidate)
         if first:
             self._limit_connecting()
             self._start(self._connect(remote))
-        elif self._restarted is not None:
-            self._start(self._reconnect(self._restarted))
+        elif restarted is not None:
+            self._start(self._reconnect(restarted))
 
     async def client_offer(self, sdp: str) -> str:
         """The client's own offer; returns our answer. ``ValueError`` for what is none; after one whose tracks cannot
@@ -212,19 +156,14 @@ class OfferingPeer:
         speaks = remote.microphone
         self._listener.expect(speaks.ssrcs[0] if speaks else None, speaks.payload_type if speaks else 0)
         agent = self._path.agent
-        candidates = [_text(each, agent, component) for each in self._told for component in (1, 2)]
+        candidates = candidate_texts(self._path.told, agent)
         return self._description(agent).answer(remote, sdp, candidates=candidates)
 
     async def add_candidate(self, candidate: str) -> None:
         """One candidate of the client. ``ValueError`` for what is none; "" is the end of candidates."""
         text = candidate.strip().removeprefix("a=").removeprefix("candidate:")
         if text:
-            self._add(text)
-
-    def _add(self, text: str) -> None:
-        candidate = aioice.Candidate.from_sdp(text)
-        if candidate.transport.lower() == "udp" and candidate.component == 1:
-            (self._restarted or self._path.agent).add_remote(candidate)
+            self._path.add_remote(text)
 
     def _acts_as_server(self) -> bool:
         return self._remote is None or self._remote.setup != "passive"
@@ -259,8 +198,7 @@ class OfferingPeer:
             await agent.connect()
         except ConnectionError:
             return  # closed meanwhile
-        self._restarted = None
-        await self._close_agent(self._path.exchange(agent))
+        await self._path.exchange(agent)
         self._cancel_limit()
         self.sender.go_on()
 
@@ -306,11 +244,11 @@ class OfferingPeer:
 
     def set_silent(self, silent: bool) -> None:
         """Cut off from the network, or joined to it again."""
-        self._path.agent.silent = silent
+        self._path.set_silent(silent)
 
     def set_path(self, faults: tuple[PacketFault, ...]) -> None:
         """What becomes of datagrams."""
-        self._faults = self._path.agent.faults = faults
+        self._path.set_faults(faults)
 
     # the end
 
@@ -347,9 +285,7 @@ class OfferingPeer:
         self._dtls.remove_all_listeners()
         await self._sctp.stop()
         await stop_dtls(self._dtls)
-        if self._restarted is not None:
-            await self._close_agent(self._restarted)
-        await self._close_agent(self._path.agent)
+        await self._path.aclose()
         self._forget(self)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -362,10 +298,3 @@ class OfferingPeer:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a peer of the simulator failed", exc_info=error)
             self.end(f"failed: {type(error).__name__}")
-
-
-def _text(candidate: aioice.Candidate, agent: ServerAgent, component: int = 1) -> str:
-    """As pion spells it: the component asked for, and the user name fragment behind."""
-    words = candidate.to_sdp().split(" ")
-    words[1] = str(component)
-    return f"{' '.join(words)} ufrag {agent.local_username}"
