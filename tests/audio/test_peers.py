@@ -16,8 +16,9 @@ from neko_trio.media.bridge import Lease, open_lease
 from neko_trio.media.frames import FrameContext
 from neko_trio.media.peer import PeerConnection, open_peer_connection
 from neko_trio.media.peer_api import IceOptions, PeerSetup
-from neko_trio.simulator._media import SimulatorMedia, SimulatorPeer, open_media
+from neko_trio.simulator._media import SimulatorMedia, open_media
 from neko_trio.simulator._media_api import PeerCallbacks
+from neko_trio.simulator._media_peer import SimulatorPeer
 from tests.audio.test_network import Tones
 from tests.audio.tones import FRAME
 

@@ -19,8 +19,9 @@ from neko_trio.media.peer import PeerConnection, open_peer_connection
 from neko_trio.media.peer_api import IceOptions, PeerSetup
 from neko_trio.simulator._frame_code import FrameCode, read_frame_code
 from neko_trio.simulator._input_events import InputEvent
-from neko_trio.simulator._media import DesktopFailed, PeerLimits, SimulatorMedia, SimulatorPeer, open_media
+from neko_trio.simulator._media import DesktopFailed, PeerLimits, SimulatorMedia, open_media
 from neko_trio.simulator._media_api import LocalCandidate, PeerCallbacks
+from neko_trio.simulator._media_peer import SimulatorPeer
 from neko_trio.simulator._picture import Bytes2D
 from neko_trio.simulator._small_desktop import SmallDesktop
 
