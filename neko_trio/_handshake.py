@@ -10,6 +10,7 @@ Nothing here polls, sleeps in hope or tries again; one deadline, the session's, 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -82,6 +83,8 @@ class PeerOptions:
     ice: IceOptions
     leaves_by_logout: bool
     """The session logs out at its end, which frees an unanswered offer at the server."""
+    silence_limit: float = math.inf
+    """Seconds from the answer on in which something of the server's media must have come."""
 
 
 @asynccontextmanager
@@ -156,6 +159,8 @@ async def open_peer(
                 services.start_soon(tasks.answer_renegotiations)
 
                 attempt.step = "ice"
+                if options.silence_limit < math.inf:
+                    services.start_soon(ports.watch.watch_checks, peer, options.silence_limit)
                 await peer.wait_connected()
 
                 attempt.step = "video"

@@ -26,10 +26,10 @@ PASSING_STEPS = frozenset({"ice", "running"})
 class Reconnect:
     """What becomes of a session whose connection is lost: ``open_session(reconnect=Reconnect(...))``.
 
-    The first try is made at once, the others after a back-off: ``delay``, twice that, and so on up to
-    ``longest_delay`` seconds, each made shorter at random by up to ``jitter`` of itself. What no try can cure, such as
-    having been kicked, ends the session at once. Raises :class:`~neko_trio.errors.InvalidInput` for what is no such
-    number.
+    The first try is made at once, the others after a back-off, counted from one try to the next: ``delay``, twice that,
+    and so on up to ``longest_delay`` seconds, each made shorter at random by up to ``jitter`` of itself. What no try
+    can cure, such as having been kicked, ends the session at once. Raises :class:`~neko_trio.errors.InvalidInput` for
+    what is no such number.
     """
 
     limit: float = 60.0
@@ -72,6 +72,7 @@ class Outage:
         self._up_since = -math.inf
         self._lost_at: float | None = None
         self._attempts = 0
+        self._tried_at = -math.inf
         self._given_up = False
         self.overcome = 0
         """Outages that ended with the session up again."""
@@ -130,16 +131,18 @@ class Outage:
         """
         assert self._policy is not None
         self._attempts += 1
-        seconds = 0.0 if at_once else self._policy.wait_before(self._attempts, self._chance())
+        wait = 0.0 if at_once else self._policy.wait_before(self._attempts, self._chance())
+        seconds = max(0.0, self._tried_at + wait - trio.current_time())  # what the last try took has been waited
         exhausted = self._policy.attempts is not None and self._attempts > self._policy.attempts
         if exhausted or seconds >= self.time_left:
             self._given_up = True
             tries = self._attempts - 1
-            seconds = trio.current_time() - (self._began or 0.0)
+            lasted = trio.current_time() - (self._began or 0.0)
             raise SessionLost(
-                f"The session was lost and did not come back in {seconds:.1f} s and "
+                f"The session was lost and did not come back in {lasted:.1f} s and "
                 f"{tries} {'try' if tries == 1 else 'tries'}: {error.message}",
                 hint=error.hint,
                 step=error.step,
             ) from error
         await trio.sleep(seconds)
+        self._tried_at = trio.current_time()

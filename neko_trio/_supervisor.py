@@ -27,6 +27,10 @@ LEAST_TCP_LIMIT = 1.0
 """Seconds that TCP may take when a connection is made anew, at least: what is dropped on the way the system would send
 again only after one, three and seven seconds, and a network that is back shall be noticed sooner."""
 
+LEAST_SILENCE_LIMIT = 0.8
+"""Seconds without a sign of the server's media after which a new offer is asked for, at least; also four times what
+dialling took, which is eight round trips."""
+
 
 class Supervisor:
     """Connects, and keeps the session connected."""
@@ -253,9 +257,14 @@ class Supervisor:
             parts.watch,
             audio=parts.sound if parts.options.audio else None,
         )
-        options = PeerOptions(ice=parts.options.ice, leaves_by_logout=parts.wiring.login is not None)
+        again = self.connected.is_set()
+        options = PeerOptions(
+            ice=parts.options.ice,
+            leaves_by_logout=parts.wiring.login is not None,
+            silence_limit=max(LEAST_SILENCE_LIMIT, 4 * link.opening_seconds) if again else math.inf,
+        )
         with self._attempt() as scope:
-            if self.connected.is_set():
+            if again:
                 # A server that has stopped would find the request when it goes on, perhaps behind that of a link to
                 # come: it would make two peers, and offer both to the newer link (seen).
                 parts.attempt.step = "request"

@@ -67,6 +67,16 @@ class Watch:
         self._ask_link, self._clock = ask_link, clock
         self._suspicious = trio.Event()
 
+    async def watch_checks(self, peer: Peer, limit: float) -> None:
+        """Raise :class:`IceFailed` when ``limit`` seconds have passed and nothing has come of the server's media.
+
+        Checks that a server sent before a network was there again it does not repeat: a new offer is quicker.
+        """
+        since = peer.heard_at
+        await sleep_awake(limit)
+        if peer.heard_at == since:
+            raise peer.ice_failed(f"nothing came within {limit:.1f} s")
+
     async def watch_media(self, peer: Peer) -> None:
         """Raise :class:`SessionLost` when the media connection is dead. Until cancelled."""
         while True:
