@@ -98,7 +98,8 @@ async def test_neko_url_points_the_fixtures_at_another_server(
             assert (await neko_session.screen.frame()).size[0] > 0
     """)
     options = ["--neko-url", neko_simulator.url, "--neko-username", "stranger"]
-    secrets = ["--neko-password", neko_simulator.password, "--neko-admin-password", neko_simulator.admin_password]
+    # With "=", because a password may begin with a dash.
+    secrets = [f"--neko-password={neko_simulator.password}", f"--neko-admin-password={neko_simulator.admin_password}"]
     (await run(stranger, *options, *secrets)).assert_outcomes(passed=1)
     wrong = await run(stranger, *options, "--neko-password", "not-it")
     wrong.assert_outcomes(failed=1)  # pytest-trio sets fixtures up inside the test

@@ -18,6 +18,7 @@ import trio
 
 import neko_trio
 from neko_trio.testing import TestServer, leak_check
+from tests.crowding import is_within
 from tests.integration.conftest import open_watch, unique
 
 pytestmark = pytest.mark.real_time
@@ -65,7 +66,7 @@ async def test_ctrl_c_ends_the_process(apart: TestServer, moment: str) -> None:
         assert "ExceptionGroup" not in errors
         assert "never" not in errors, "something was not awaited, retrieved or closed"
         assert process.returncode == -signal.SIGINT
-        assert took < patience
+        assert is_within(took, patience)
         await watch.gone(name)
 
 
