@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import trio
 
 from neko_trio._ports.expectation import Expectation
-from neko_trio.errors import NekoError
+from neko_trio.errors import InvalidInput, NekoError
 
 T = TypeVar("T")
 
@@ -115,20 +115,28 @@ class EventBus(Generic[T]):
         """Observe the events whose name matches the shell-style ``pattern``; ``buffer`` is a count of events.
 
         ``wanted`` is asked in the reader, before an event takes a place in the buffer: ours, so it must not raise.
+        Raises :class:`~neko_trio.errors.InvalidInput` for what is no pattern, and for a buffer below 1.
         """
+        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 1:
+            raise InvalidInput(f"buffer={buffer!r} must be at least 1 event.")
         subscription: Subscription[T] = Subscription(pattern, buffer, wanted)
         with self._added(subscription):
             yield subscription
 
     @contextmanager
     def expect(self, pattern: str, where: Callable[[Any], bool] | None = None) -> Iterator[Expectation[Any]]:
-        """Keep the first event from now on whose name matches ``pattern`` and for which ``where`` holds."""
+        """Keep the first event from now on whose name matches ``pattern`` and for which ``where`` holds.
+
+        Raises :class:`~neko_trio.errors.InvalidInput` for what is no pattern.
+        """
         expectation: Expectation[Any] = Expectation(pattern, where)
         with self._added(expectation):
             yield expectation
 
     @contextmanager
     def _added(self, observer: _Observer) -> Iterator[None]:
+        if not isinstance(observer.pattern, str):  # found out by the reader, it would end the session
+            raise InvalidInput(f"A pattern of events is a text such as 'control/*', not {observer.pattern!r}.")
         if self._failure is not None:
             observer._fail(self._failure)
         self._subscriptions.append(observer)

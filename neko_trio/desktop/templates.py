@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -65,10 +66,14 @@ def wanted(image: NDArray[np.uint8] | Frame | str | os.PathLike[str]) -> Wanted:
         return Wanted(_from_file(image))
     if isinstance(image, np.ndarray):
         return Wanted(_from_array(image))
+    if not hasattr(image, "to_ndarray"):
+        raise InvalidInput(f"A picture to look for is an array, a path or a frame, not {type(image).__name__}.")
     return Wanted(image.to_ndarray(), image.scale)
 
 
 def _from_file(path: str | os.PathLike[str]) -> Colours:
+    if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: that of a pipe would wait for its other end
+        raise InvalidInput(f"{os.fspath(path)!r} is no regular file.")
     with open(path, "rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
