@@ -8,6 +8,7 @@ from neko_trio.protocol import message
 from neko_trio.protocol.client_request import ClientRequest, Int64, UInt8, UInt32
 from neko_trio.protocol.go_json import read_object, read_struct
 from neko_trio.protocol.malformed import Malformed
+from neko_trio.protocol.values import hidden
 
 __all__ = [
     "ControlButtonDown",
@@ -184,6 +185,9 @@ class ControlPaste(ClientRequest, frozen=True, omit_defaults=True):
 
     event = "control/paste"
     text: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ControlPaste(text={hidden(self.text)})"
 
 
 class ControlSelectAll(ClientRequest, frozen=True):

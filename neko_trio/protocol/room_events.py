@@ -20,6 +20,7 @@ from neko_trio.protocol.values import (
     SessionState,
     Settings,
     WebrtcInfo,
+    hidden,
 )
 
 __all__ = [
@@ -208,6 +209,9 @@ class ClipboardUpdated(ServerEvent, frozen=True):
 
     event = "clipboard/updated"
     text: str
+
+    def __repr__(self) -> str:
+        return f"ClipboardUpdated(text={hidden(self.text)})"
 
 
 class BroadcastStatus(ServerEvent, frozen=True, omit_defaults=True):

@@ -9,6 +9,7 @@ import msgspec
 from neko_trio.protocol.client_request import ClientRequest, Int16, Int64
 from neko_trio.protocol.go_json import read_struct
 from neko_trio.protocol.malformed import Malformed
+from neko_trio.protocol.values import hidden
 
 __all__ = [
     "ChatMessage",
@@ -30,6 +31,9 @@ class ClipboardSet(ClientRequest, frozen=True):
 
     event = "clipboard/set"
     text: str
+
+    def __repr__(self) -> str:
+        return f"ClipboardSet(text={hidden(self.text)})"
 
 
 class KeyboardMap(ClientRequest, frozen=True):

@@ -23,7 +23,13 @@ __all__ = [
     "Settings",
     "VideoInfo",
     "WebrtcInfo",
+    "hidden",
 ]
+
+
+def hidden(text: str | None) -> str:
+    """What stands in a repr for text that may be a secret: a clipboard holds passwords as often as not."""
+    return "None" if text is None else f"<{len(text)} characters>"
 
 
 class ControlHostInfo(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,11 +23,14 @@ _WANTS_TLS = re.compile(rb"HTTPS (?:server|port)|SSL-enabled|TLS handshake", re.
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer: status, headers with lower-case names, and the body (of a refused upgrade: its beginning)."""
+    """An HTTP answer: status, headers with lower-case names, and the body (of a refused upgrade: its beginning).
+
+    Its repr has neither of these two: a login's token stands in the one or the other.
+    """
 
     status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
 
     def header(self, name: str) -> str:
         """The first header of that (lower-case) name, or an empty string."""

@@ -96,11 +96,7 @@ def connect_failure(url: ServerUrl, error: BaseException, *, step: str) -> NekoE
     # One reason for each address tried, each named once.
     reasons = list(dict.fromkeys(os.strerror(c.errno) for c in causes if isinstance(c, OSError) and c.errno))
     if not reasons and url.secure:
-        return ServerUnreachable(
-            f"{where} closed the connection during the TLS handshake.",
-            hint="Does the server speak plain http, or want a client certificate (ssl_context=)?",
-            step=step,
-        )
+        return _cut_short(where, step)
     return ServerUnreachable(
         f"{where} cannot be reached: {', '.join(reasons) or 'the connection was closed'}.",
         hint="Is the server running, and is that its port?",
@@ -108,12 +104,23 @@ def connect_failure(url: ServerUrl, error: BaseException, *, step: str) -> NekoE
     )
 
 
+_UNTRUSTED_ISSUER = "Pass an ssl_context= that trusts it: ssl.create_default_context(cafile=…)."
+# By OpenSSL's codes (x509_vfy.h).
+_UNTRUSTED = {
+    9: "It is not valid yet: is this machine's clock right?",
+    10: "The server's owner must renew it; or is this machine's clock wrong?",
+    62: "Give the URL with a name that the certificate is for.",
+    64: "Give the URL with a name or an address that the certificate is for.",
+}
+_WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "UNKNOWN_CA")
+
+
 def _tls_failure(url: ServerUrl, error: ssl.SSLError, step: str) -> ServerUnreachable:
     where = f"{url.host} port {url.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return ServerUnreachable(
             f"The certificate of {where} is not trusted: {error.verify_message}.",
-            hint="Pass an ssl_context= that trusts it.",
+            hint=_UNTRUSTED.get(error.verify_code, _UNTRUSTED_ISSUER),
             step=step,
             retryable=False,
         )
@@ -124,9 +131,20 @@ def _tls_failure(url: ServerUrl, error: ssl.SSLError, step: str) -> ServerUnreac
             f"{where} does not speak TLS.", hint="Write http:// instead of https://.", step=step, retryable=False
         )
     if isinstance(error, ssl.SSLEOFError):
-        return ServerUnreachable(f"{where} closed the connection during the TLS handshake.", step=step)
+        return _cut_short(where, step)
     text = reason.lower().replace("_", " ")
-    return ServerUnreachable(f"TLS with {where} failed: {text}.", step=step, retryable=False)
+    hint = None
+    if "ALERT" in reason and reason.endswith(_WANTS_CERTIFICATE):
+        hint = "The server wants a client certificate: pass an ssl_context= with load_cert_chain(…)."
+    return ServerUnreachable(f"TLS with {where} failed: {text}.", hint=hint, step=step, retryable=False)
+
+
+def _cut_short(where: str, step: str) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"{where} closed the connection during the TLS handshake.",
+        hint="Does the server speak plain http, or want a client certificate (ssl_context=)?",
+        step=step,
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

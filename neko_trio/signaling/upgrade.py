@@ -36,10 +36,16 @@ class UpgradeStream(trio.abc.Stream):
         self._switched = False
         self.head = b""
         """What came so far, while it is not yet a whole 101."""
+        self.failure: trio.BrokenResourceError | None = None
+        """What broke the stream below: with TLS 1.3 the server refuses a client's certificate only here."""
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """As the stream below; raises :class:`Refused` in place of an answer that is not 101."""
-        data = bytes(await self._stream.receive_some(max_bytes))
+        try:
+            data = bytes(await self._stream.receive_some(max_bytes))
+        except trio.BrokenResourceError as error:
+            self.failure = error
+            raise
         if not self._switched and data:
             self._look(data)
         return data

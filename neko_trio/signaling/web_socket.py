@@ -20,7 +20,7 @@ from neko_trio._log_rate import bound_logs
 from neko_trio.errors import InvalidInput, NekoError, NetworkError, NotNeko, ServerUnreachable
 from neko_trio.signaling.answers import unexpected
 from neko_trio.signaling.credential import Credential
-from neko_trio.signaling.dial import open_stream
+from neko_trio.signaling.dial import connect_failure, open_stream
 from neko_trio.signaling.upgrade import Refused, UpgradeStream
 from neko_trio.signaling.url import ServerUrl
 
@@ -280,6 +280,8 @@ async def _upgrade(
             receive_buffer_size=_RECEIVE,
         )
     if opened is None:
+        if url.secure and isinstance(getattr(stream.failure, "__cause__", None), ssl.SSLError):
+            raise connect_failure(url, cast("trio.BrokenResourceError", stream.failure), step="websocket") from None
         raise _upgrade_failure(url, stream.head, tasks.failure)
     return WebSocket(opened, tasks, address)
 
@@ -292,7 +294,7 @@ def _upgrade_failure(url: ServerUrl, head: bytes, failure: Exception | None) -> 
     if not head and failure is None:
         return ServerUnreachable(
             f"{where}: the connection was closed before the answer to the upgrade was complete.",
-            hint=None if url.secure else "Does the server want https?",
+            hint=f"Does the server want {'a client certificate (ssl_context=)' if url.secure else 'https'}?",
             step=step,
         )
     if head.startswith(b"\x15\x03"):  # a TLS alert record, RFC 8446 section 5.1
