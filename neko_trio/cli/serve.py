@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
+import os
+import signal
+import threading
+import time
 from contextlib import AsyncExitStack
 from typing import Annotated, Any, Literal
 
@@ -10,6 +15,9 @@ from cyclopts import Parameter, validators
 
 from neko_trio.cli.app import conclude
 from neko_trio.cli.options import Json
+
+GRACE = 5.0
+"""Seconds to end in when standard input has ended."""
 
 
 def serve(
@@ -25,12 +33,19 @@ def serve(
     pre_encoded: Annotated[
         bool, Parameter(negative="", help="Play every watcher the same two seconds, encoded beforehand.")
     ] = False,
+    until_eof: Annotated[
+        bool,
+        Parameter(negative="", help="End with standard input: when the program that holds its other end does."),
+    ] = False,
     json: Json = False,
 ) -> int:
     """Run the embedded Neko v3 server. Its passwords are random, and printed once it is ready.
 
     SIGINT and SIGTERM end it, with exit code 0.
     """
+
+    if until_eof:
+        threading.Thread(target=_end_with_input, name="neko-trio-input", daemon=True).start()
 
     async def work() -> dict[str, Any]:
         import trio
@@ -60,3 +75,16 @@ def serve(
         raise AssertionError("sleep_forever returned")
 
     return conclude(work, as_json=json, show=lambda _result: None, until_signal=True)
+
+
+def _end_with_input() -> None:
+    """Read standard input to its end, then end the process as SIGTERM does; by force where that takes too long.
+
+    A thread that asks nobody: it works while the event loop is busy, and whatever else hangs.
+    """
+    with contextlib.suppress(OSError):  # no input at all is an end, too
+        while os.read(0, 4096):
+            pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Touched,
     )
     from neko_trio.simulator._journal import Journal, JournalEntry
+    from neko_trio.simulator._limits import Limits
     from neko_trio.simulator._person import Person, PersonRefused
     from neko_trio.simulator._process import SimulatorProcess, open_simulator_process
     from neko_trio.simulator._rest import Cookie
@@ -54,6 +55,7 @@ __all__ = [
     "JournalEntry",
     "KeyDown",
     "KeyUp",
+    "Limits",
     "Member",
     "Person",
     "PersonRefused",
@@ -90,6 +92,7 @@ _HOMES = {
         "Touched",
     ),
     "_journal": ("Journal", "JournalEntry"),
+    "_limits": ("Limits",),
     "_person": ("Person", "PersonRefused"),
     "_process": ("SimulatorProcess", "open_simulator_process"),
     "_rest": ("Cookie",),

@@ -23,6 +23,8 @@ class TcpConnection:
 
     def __init__(self, stream: trio.SocketStream, ssl_context: ssl.SSLContext | None, faults: Faults) -> None:
         self._socket = stream
+        self.address = _address(stream)
+        """The client's IP address."""
         self.who = ""
         self.is_websocket = False
         self.socket: LiveSocket | None = None
@@ -124,6 +126,13 @@ class FrozenStream(ReplayStream):
             await trio.lowlevel.checkpoint()
             return
         await super().send_all(data)
+
+
+def _address(stream: trio.SocketStream) -> str:
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:
+        return ""  # gone already
 
 
 async def read_to_end(stream: trio.abc.Stream) -> None:

@@ -23,6 +23,9 @@ __all__ = ["Dispatcher"]
 
 T = TypeVar("T")
 
+MAX_SDP = 64 * 1024
+"""Characters of a session description, which is read by regular expressions."""
+MAX_CANDIDATE = 1024
 _CHORD_SECONDS = 0.01
 """A chord is held for 10 ms (`server/internal/desktop/xorg.go`)."""
 
@@ -65,14 +68,15 @@ class Dispatcher:
             case requests.SignalRestart():
                 session.send("signal/restart", {"sdp": await _media(session).create_offer(ice_restart=True)})
             case requests.SignalOffer():
-                answer = await _signal(_media(session).client_offer(request.sdp))
+                answer = await _signal(_media(session).client_offer(_bounded(request.sdp)))
                 session.send("signal/answer", {"sdp": answer})
             case requests.SignalAnswer():
-                await _signal(_media(session).answer(request.sdp))
+                await _signal(_media(session).answer(_bounded(request.sdp)))
             case requests.SignalCandidate():
-                await _signal(
-                    _media(session).add_candidate(request.candidate, request.sdp_mid, request.sdp_mline_index)
-                )
+                media, candidate = _media(session), _bounded(request.candidate, MAX_CANDIDATE)
+                if not _peer(session).one_candidate_more():
+                    raise RoomError("too many candidates")
+                await _signal(media.add_candidate(candidate, request.sdp_mid, request.sdp_mline_index))
             case requests.SignalVideo():
                 known, stream = self._select(request.selector)
                 await _peer(session).set_video(room.streams, request.disabled, stream, known)
@@ -243,6 +247,10 @@ class Dispatcher:
         if not session.profile.can_watch:
             raise RoomError("not allowed to watch")
         known, stream = self._select(request.video.selector)
+        if session.peer is None and sum(each.peer is not None for each in room.sessions.values()) >= room.limits.peers:
+            raise RoomError("too many peers")
+        async with room.closing_peers:  # who asks again and again waits until what was replaced is gone
+            pass
         peer = SimulatedPeer(room, session, offered=known)
         peer.video_disabled = bool(request.video.disabled)
         peer.video_id = stream or (room.streams[0] if known else "")
@@ -269,6 +277,12 @@ def _media(session: Session) -> MediaPeer:
     media = _peer(session).media
     assert media is not None
     return media
+
+
+def _bounded(text: str, most: int = MAX_SDP) -> str:
+    if len(text) > most:
+        raise RoomError("too long")
+    return text
 
 
 async def _signal(work: Awaitable[T]) -> T:

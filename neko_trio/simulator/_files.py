@@ -4,6 +4,7 @@ Facts: `server/internal/desktop/drop.go`, `filechooserdialog.go`, `server/intern
 `server/internal/plugins/filetransfer` and `openinapp`.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FileDialog", "FileOptions", "Files"]
 
 
+MAX_LINKS = 1000
 _DRAG_BEGINS = 8
 """Pixels that GTK takes for a click that shook."""
 _DROP_LIMIT = 1.0
@@ -72,8 +74,8 @@ class Files:
         self.options = options
         self.folder = Folder()
         self.folder.on_change = self._folder_changed
-        self.links: list[str] = []
-        """What was opened, in order."""
+        self.links: deque[str] = deque(maxlen=MAX_LINKS)
+        """What was opened, in order; the last of it."""
         self._room = room
         self._dialog: FileDialog | None = None
         self._dialog_of: Session | None = None
@@ -85,6 +87,10 @@ class Files:
         session.send("openinapp/init", {"enabled": self.options.links})
         if self._dialog_of is not None:
             session.send("file_chooser_dialog/opened", {"id": self._dialog_of.id})
+
+    def opened(self, link: str) -> None:
+        """A program on the desktop opens it."""
+        self.links.append(link)
 
     # The shared folder
 

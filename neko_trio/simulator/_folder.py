@@ -1,9 +1,14 @@
 """The shared folder of the file transfer plugin, in memory (`server/internal/plugins/filetransfer/manager.go`)."""
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
 __all__ = ["Folder"]
+
+MAX_BYTES = 2**30
+"""Of all that clients upload, and how many files."""
+MAX_FILES = 10_000
 
 
 class Folder:
@@ -48,11 +53,14 @@ class Folder:
     def write_over(self, name: str, data: bytes) -> None:
         """As an upload does it: over the beginning of what is there, whose longer rest stays (no `O_TRUNC`).
 
-        Raises `IsADirectoryError`.
+        Raises `IsADirectoryError`, and `OSError` when the folder is full.
         """
         if name in (".", "/", ".."):
             raise IsADirectoryError(name)
         old = self.read(name) if name in self._files else b""
+        kept = sum(len(each) for each in self._files.values() if each is not None)
+        if kept + len(data) > MAX_BYTES or len(self._files) >= MAX_FILES:
+            raise OSError(errno.ENOSPC, "the folder is full")
         self._put(name, data + old[len(data) :])
 
     def make_folder(self, name: str) -> None:

@@ -7,6 +7,7 @@ close frame; after a close frame the TCP connection is left to the client; what 
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import cast
 
 import trio
@@ -15,6 +16,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 from neko_trio.simulator._connections import FrozenStream, TcpConnection, read_to_end
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._http import HttpError, ReplayStream, Request, Response, serve_http
+from neko_trio.simulator._limits import Budget
 from neko_trio.simulator._rest import Rest
 from neko_trio.simulator._room import Room
 from neko_trio.simulator._session import Session
@@ -24,6 +26,7 @@ __all__ = ["Front"]
 
 MAX_MESSAGE = 64 * 1024 * 1024
 _GOOD_CLOSES = (1000, 1001)
+_NO_WEBSOCKET = (1002, 1007, 1009)
 _WENT_AWAY = (trio.BrokenResourceError, trio.ClosedResourceError)
 _LINGER = 0.5
 _KEPT = 64 * 1024
@@ -35,12 +38,23 @@ class Front:
     """Serves connections of one simulator."""
 
     def __init__(
-        self, room: Room, rest: Rest, dispatcher: Dispatcher, *, ssl_context: ssl.SSLContext | None = None
+        self,
+        room: Room,
+        rest: Rest,
+        dispatcher: Dispatcher,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        origins: tuple[str, ...] | None = None,
     ) -> None:
+        """`origins`: which web pages may open a WebSocket; `None`: all, as at the server."""
         self.room = room
         self.rest = rest
         self.dispatcher = dispatcher
         self.ssl_context = ssl_context
+        self.origins = origins
+        self._limits = room.limits
+        self._bodies = Budget(room.limits.bodies)
+        self._unsent = Budget(room.limits.unsent)
         self._clients: set[ClientSocket] = set()
 
     async def wait_told(self) -> None:
@@ -50,8 +64,11 @@ class Front:
 
     async def serve(self, stream: trio.SocketStream) -> None:
         """One connection, to its end.  The handler of `trio.serve_tcp`: never raises for what a client does."""
-        connection = TcpConnection(stream, self.ssl_context, self.room.faults)
         faults = self.room.faults
+        if len(faults.connections) >= self._limits.connections:
+            await trio.aclose_forcefully(stream)
+            return
+        connection = TcpConnection(stream, self.ssl_context, faults)
         faults.connections.add(connection)
         try:
             with connection.scope:
@@ -75,15 +92,42 @@ class Front:
         async def before(request: Request) -> Response | None:
             path = request.path.removeprefix(self.rest.prefix)
             await faults.called(path, connection)
-            return faults.answer_for(path) if path == "/api/ws" else None
+            if path != "/api/ws":
+                return None
+            forced = faults.answer_for(path)
+            if forced is None and request.wants_websocket and not self._may_come_from(request.headers.get("origin")):
+                return HttpError(HTTPStatus.FORBIDDEN, "origin not allowed").response()
+            return forced
 
         async def upgrade(request: Request, replay: ReplayStream) -> None:
             await self._serve_websocket(connection, request, replay)
 
         upgrade_path = f"{self.rest.prefix}/api/ws"
-        await serve_http(connection.stream, self._answer, upgrade, before=before, upgrade_path=upgrade_path)
+        await serve_http(
+            connection.stream,
+            self._answer,
+            upgrade,
+            before=before,
+            upgrade_path=upgrade_path,
+            limits=self._limits,
+            bodies=self._bodies,
+            body_limit=self._body_limit,
+            address=connection.address,
+        )
         # Closing with bytes unread would reset the connection, and the answer with it.
         await connection.finish(_LINGER)
+
+    def _may_come_from(self, origin: str | None) -> bool:
+        """Programs name no origin; a page of another site cannot leave its own out (RFC 6454 §7.2)."""
+        return self.origins is None or origin is None or origin in self.origins
+
+    def _body_limit(self, request: Request) -> int:
+        """Only somebody with a token is worth much memory."""
+        try:
+            self.rest.authenticate(request)
+        except HttpError:
+            return self._limits.unknown_body
+        return self._limits.body
 
     async def _answer(self, request: Request) -> Response:
         journal = self.room.journal
@@ -104,14 +148,21 @@ class Front:
                 await refused.write()
                 return
             await self._talk(connection, websocket, session)
-        # As at the server: what is left of the TCP connection is for the client to close.
-        await read_to_end(replay.inner)
+        # As at the server: what is left of the TCP connection is for the client to close, though not for ever.
+        with trio.move_on_after(self._limits.idle_seconds):
+            await read_to_end(replay.inner)
 
     def _client(self, connection: TcpConnection, websocket: WebSocketConnection, who: str) -> ClientSocket:
         room = self.room
         connection.who = who
         connection.socket = ClientSocket(
-            websocket, connection, connection.stream, who=who, journal=room.journal, faults=room.faults
+            websocket,
+            connection,
+            connection.stream,
+            who=who,
+            journal=room.journal,
+            faults=room.faults,
+            unsent=self._unsent,
         )
         return connection.socket
 
@@ -143,6 +194,9 @@ class Front:
                         await self.dispatcher.receive(session, await websocket.get_message(), client)
                 except ConnectionClosed as closed:
                     code = 1006 if closed.reason is None else closed.reason.code
+                if code in _NO_WEBSOCKET and not client.closed_by_fault:
+                    # wsproto says nothing to what is no WebSocket frame; Go's library names the error, and leaves TCP.
+                    await client.say_closing(code)
                 if client.closed_by_fault:
                     code = 1006
                     client.closing.set()

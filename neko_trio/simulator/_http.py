@@ -4,6 +4,7 @@ The bytes of an upgrade request are kept and replayed, so that trio-websocket re
 a client sends right behind it.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,10 +16,12 @@ import h11
 import msgspec
 import trio
 
+from neko_trio.simulator._limits import Budget, Limits
+
 __all__ = ["NO_CONTENT", "HttpError", "Request", "Response", "json_response", "serve_http"]
 
 MAX_HEADER = 64 * 1024
-MAX_BODY = 64 * 1024 * 1024
+MAX_FIELDS = 100
 _RECEIVE = 64 * 1024
 
 
@@ -30,6 +33,8 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     """Names in lower case; of repeated headers the first."""
     body: bytes = field(default=b"", repr=False)
+    address: str = ""
+    """The client's IP address."""
 
     def cookie(self, name: str) -> str | None:
         try:
@@ -84,6 +89,10 @@ class HttpError(Exception):
         return json_response({"code": self.status, "message": self.message}, self.status)
 
 
+class TooSlow(Exception):
+    """The client took longer than it may."""
+
+
 class ReplayStream(trio.abc.Stream):
     """Gives `first` before what the inner stream gives; its `aclose` leaves the TCP connection open.
 
@@ -123,13 +132,17 @@ class ReplayStream(trio.abc.Stream):
 Answer = Callable[[Request], Awaitable[Response]]
 Upgrade = Callable[[Request, ReplayStream], Awaitable[None]]
 Before = Callable[[Request], Awaitable[Response | None]]
+BodyLimit = Callable[[Request], int]
 
 
 class _Reader:
     """The h11 events of one stream, with the bytes of the current request kept."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, limits: Limits, bodies: Budget) -> None:
         self.stream = stream
+        self._limits, self._bodies = limits, bodies
+        self._taken = 0
+        self._patience, self._deadline = limits.head_seconds, math.inf
         self.connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
         self.raw = bytearray()
 
@@ -140,53 +153,106 @@ class _Reader:
                 return event
             if self.connection.they_are_waiting_for_100_continue:
                 await self.send(h11.InformationalResponse(status_code=100, headers=[]))
-            data = await self.stream.receive_some(_RECEIVE)
+            data = await self._receive()
+            if not self.raw and self._deadline == math.inf:
+                self._deadline = trio.current_time() + self._limits.head_seconds
             self.raw += data
             self.connection.receive_data(bytes(data))
 
+    async def _receive(self) -> bytes:
+        """Raises `TooSlow`."""
+        deadline = min(self._deadline, trio.current_time() + self._patience)
+        with trio.move_on_at(deadline):
+            return bytes(await self.stream.receive_some(_RECEIVE))
+        raise TooSlow
+
     async def send(self, event: Any) -> None:
+        """Raises `TooSlow` where the client does not read."""
         data = self.connection.send(event)
         if data:
-            await self.stream.send_all(data)
+            with trio.move_on_after(self._limits.transfer_seconds) as scope:
+                await self.stream.send_all(data)
+            if scope.cancelled_caught:
+                raise TooSlow
 
-    async def body(self) -> bytes:
-        """Raises `HttpError` 413 beyond the bound."""
+    async def body(self, limit: int) -> bytes:
+        """Raises `HttpError` 413 beyond the limit, and 503 when everybody's bodies together are too much."""
         collected = bytearray()
+        self._patience = self._limits.body_pause
+        self._deadline = trio.current_time() + self._limits.transfer_seconds
         while True:
             event = await self.next_event()
             if isinstance(event, h11.EndOfMessage):
                 return bytes(collected)
             if isinstance(event, h11.ConnectionClosed):
                 raise h11.RemoteProtocolError("the client closed in the middle of a body")
+            if len(collected) + len(event.data) > limit:
+                raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            if not self._bodies.take(len(event.data)):
+                raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._taken += len(event.data)
             collected += event.data
             self.raw.clear()
-            if len(collected) > MAX_BODY:
-                raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def forget_body(self) -> None:
+        """It is not in memory any more."""
+        self._bodies.give_back(self._taken)
+        self._taken = 0
 
     def next_request(self) -> None:
         self.raw = bytearray(self.connection.trailing_data[0])
+        self._patience, self._deadline = self._limits.idle_seconds, math.inf
+        if self.raw:
+            self._deadline = trio.current_time() + self._limits.head_seconds
         self.connection.start_next_cycle()
 
 
 async def serve_http(
-    stream: trio.abc.Stream, answer: Answer, upgrade: Upgrade, *, before: Before, upgrade_path: str
+    stream: trio.abc.Stream,
+    answer: Answer,
+    upgrade: Upgrade,
+    *,
+    before: Before,
+    upgrade_path: str,
+    limits: Limits,
+    bodies: Budget,
+    body_limit: BodyLimit,
+    address: str,
 ) -> None:
     """Serve one connection until either side ends it; `upgrade` takes it over for a WebSocket.
 
-    `before` is asked about every request first: what it returns is the answer.
+    `before` is asked about every request first: what it returns is the answer. `body_limit`: how many bytes of a body
+    are taken from whoever sent this head.
 
     Raises trio's stream errors when the client goes away.  Does not close the stream.
     """
-    reader = _Reader(stream)
-    connection = reader.connection
+    reader = _Reader(stream, limits, bodies)
+    try:
+        await _serve(reader, answer, upgrade, before, upgrade_path, body_limit, address)
+    except TooSlow:
+        return
+    finally:
+        reader.forget_body()
+
+
+async def _serve(
+    reader: _Reader,
+    answer: Answer,
+    upgrade: Upgrade,
+    before: Before,
+    upgrade_path: str,
+    body_limit: BodyLimit,
+    address: str,
+) -> None:
+    connection, stream = reader.connection, reader.stream
     while True:
         try:
             head = await reader.next_event()
             if not isinstance(head, h11.Request):
                 return
-            request = _request(head)
+            request = _request(head, address)
             if request.path == upgrade_path and request.wants_websocket:
-                await reader.body()
+                await reader.body(0)
                 if connection.trailing_data[0]:
                     # As the server's library: who speaks before the handshake is complete is hung up on.
                     return
@@ -196,7 +262,8 @@ async def serve_http(
                     return
                 await upgrade(request, ReplayStream(stream, bytes(reader.raw)))
                 return
-            whole = Request(request.method, request.path, request.query, request.headers, await reader.body())
+            body = await reader.body(body_limit(request))
+            whole = Request(request.method, request.path, request.query, request.headers, body, address)
             response = await before(whole) or await answer(whole)
         except h11.RemoteProtocolError as failure:
             if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -205,18 +272,23 @@ async def serve_http(
         except HttpError as failure:
             await _respond(reader, failure.response(), close=True)
             return
+        reader.forget_body()
         await _respond(reader, response, head_only=request.method == "HEAD")
         if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
             return
         reader.next_request()
 
 
-def _request(head: h11.Request) -> Request:
+def _request(head: h11.Request, address: str) -> Request:
     headers: dict[str, str] = {}
     for name, value in head.headers:
         headers.setdefault(name.decode("ascii"), value.decode("latin-1"))
     path, _, query = head.target.decode("latin-1").partition("?")
-    return Request(head.method.decode("ascii"), _routed(path), dict(parse_qsl(query, keep_blank_values=True)), headers)
+    try:
+        pairs = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError as failure:
+        raise HttpError(HTTPStatus.BAD_REQUEST) from failure
+    return Request(head.method.decode("ascii"), _routed(path), pairs, headers, address=address)
 
 
 def _routed(path: str) -> str:

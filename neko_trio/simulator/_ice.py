@@ -85,7 +85,7 @@ class ServerSocket(StunProtocol):
 
     def _hear(self, data: bytes, addr: tuple[object, ...]) -> None:
         self._agent.last_heard = asyncio.get_running_loop().time()
-        with suppress(struct.error, LookupError, ValueError):  # what aioice lets escape from a message that is none
+        with suppress(struct.error):  # what aioice lets escape from a message that is none
             super().datagram_received(data, addr)
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:

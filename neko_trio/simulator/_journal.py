@@ -13,6 +13,8 @@ import trio
 __all__ = ["Journal", "JournalEntry"]
 
 DEFAULT_LIMIT = 10_000
+MAX_BYTES = 128 * 2**20
+"""Of all messages; the newest is kept whatever its size."""
 _SHOWN = 200
 
 
@@ -60,7 +62,9 @@ class Journal:
     """A bounded list of entries; the oldest are dropped and counted."""
 
     def __init__(self, limit: int = DEFAULT_LIMIT) -> None:
-        self._entries: deque[JournalEntry] = deque(maxlen=limit)
+        self._entries: deque[JournalEntry] = deque()
+        self._limit = limit
+        self._bytes = 0
         self._started = time.perf_counter()
         self._waiting: dict[object, Callable[[JournalEntry], None]] = {}
         self._written = 0
@@ -79,6 +83,9 @@ class Journal:
     def add(self, who: str, channel: str, direction: str, event: str, message: str | bytes) -> None:
         entry = JournalEntry(time.perf_counter() - self._started, who, channel, direction, event, message)
         self._entries.append(entry)
+        self._bytes += len(message)
+        while len(self._entries) > 1 and (len(self._entries) > self._limit or self._bytes > MAX_BYTES):
+            self._bytes -= len(self._entries.popleft().message)
         self._written += 1
         for notice in tuple(self._waiting.values()):
             notice(entry)

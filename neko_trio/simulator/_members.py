@@ -9,7 +9,7 @@ from http import HTTPStatus
 import msgspec
 
 from neko_trio.simulator._http import HttpError
-from neko_trio.simulator._room import Room
+from neko_trio.simulator._room import Room, RoomError
 from neko_trio.simulator._session import Session
 from neko_trio.simulator._values import Member, Profile, admin_profile, new_uid
 
@@ -50,7 +50,10 @@ class Members:
             if existing.is_connected:
                 raise HttpError(HTTPStatus.UNPROCESSABLE_ENTITY, "session already connected")
             room.delete(session_id)
-        return room.create(session_id, profile)
+        try:
+            return room.create(session_id, profile)
+        except RoomError as refusal:
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal)) from refusal
 
     # What admins may do, in the words of `server/internal/member/manager.go`: a session there is goes before the list.
 

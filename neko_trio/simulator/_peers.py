@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedPeer", "arrow_cursor"]
 
+MAX_CANDIDATES = 200
+"""Of one client."""
 _ARROW = ((0, 0), (0, 16), (4, 12), (7, 19), (10, 18), (7, 11), (12, 11))
 
 
@@ -39,6 +41,7 @@ class SimulatedPeer:
         self._room = room
         self._offered = offered
         self._channel_open = False
+        self._candidates = 0
 
     # What the client asks
 
@@ -87,6 +90,11 @@ class SimulatedPeer:
 
     def audio_payload(self) -> dict[str, Any]:
         return {"disabled": self.audio_disabled}
+
+    def one_candidate_more(self) -> bool:
+        """Each candidate of the client is an address that is sent to: there are only so many."""
+        self._candidates += 1
+        return self._candidates <= MAX_CANDIDATES
 
     # What the room does to it
 
@@ -138,7 +146,11 @@ class SimulatedPeer:
             return
         self.ended = True
         if self.media is not None:
-            self._room.background.start_soon(self.media.aclose)
+            self._room.background.start_soon(self._close, self.media)
+
+    async def _close(self, media: MediaPeer) -> None:
+        async with self._room.closing_peers:
+            await media.aclose()
 
     def send_cursor_position(self, x: int, y: int) -> None:
         if self._channel_open:

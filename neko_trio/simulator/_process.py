@@ -46,14 +46,15 @@ async def open_simulator_process(
     to its standard error, when it ends before it is ready. Cancelling ends the process too; it gets 2 s to leave.
     """
     command = [
-        *(sys.executable, "-m", "neko_trio", "serve", "--json", "--codec", codec, "--rate", str(rate)),
+        *(sys.executable, "-m", "neko_trio", "serve", "--json", "--until-eof", "--codec", codec, "--rate", str(rate)),
         *("--width", str(size[0]), "--height", str(size[1])),
         *(("--pre-encoded",) if pre_encoded else ()),
     ]
     with tempfile.TemporaryFile() as said:  # a file, not a pipe: nobody reads it while the process runs
+        # Its input ends when we do, however we end: then it does, too.
         # A session of its own: Ctrl-C in a terminal is for the client, which still has to say goodbye to this server.
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True
         )
         try:
             ready = await _first_line(process, said)
@@ -87,5 +88,6 @@ async def _end(process: trio.Process) -> None:
         if scope.cancelled_caught:
             process.kill()
             await process.wait()
-    if process.stdout is not None:
-        await process.stdout.aclose()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            await stream.aclose()

@@ -4,6 +4,7 @@ Facts: `server/internal/api/router.go`, `server/pkg/auth/auth.go`, `server/inter
 What calls do stands in `_rest_calls`.
 """
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -15,6 +16,7 @@ import trio
 
 from neko_trio.simulator._events import Dispatcher
 from neko_trio.simulator._http import HttpError, Request, Response, json_response
+from neko_trio.simulator._limits import LoginLimit
 from neko_trio.simulator._members import Members
 from neko_trio.simulator._room import Room
 from neko_trio.simulator._session import Session
@@ -87,6 +89,7 @@ class Rest:
         self.prefix = prefix
         self.screenshot = screenshot
         """JPEG of the screen at a quality; called in a worker thread."""
+        self.logins = LoginLimit(room.limits)
         self._routes = routes
 
     async def answer(self, request: Request) -> Response:
@@ -164,7 +167,16 @@ class Rest:
 
     def _login(self, request: Request) -> Response:
         given = read_body(request, Credentials())
-        session = self.members.login(self.room, given.username, given.password)
+        wait = self.logins.wait_for(request.address)
+        if wait > 0:
+            error = HttpError(HTTPStatus.TOO_MANY_REQUESTS, "too many failed logins").response()
+            return Response(error.status, error.body, error.content_type, (("Retry-After", str(math.ceil(wait))),))
+        try:
+            session = self.members.login(self.room, given.username, given.password)
+        except HttpError as failure:
+            if failure.status == HTTPStatus.UNAUTHORIZED:
+                self.logins.failed(request.address)
+            raise
         answer = session.data()
         if self.cookie is None:
             return json_response({"id": answer["id"], "token": session.token, **answer})
@@ -189,7 +201,7 @@ class Rest:
                 pairs = dict(part.partition("=")[::2] for part in query.split("&") if part)
                 body = bytes(item.body)
                 # Without the prefix, so that a server which has one finds none of them (seen).
-                inner = Request(item.method, path, pairs, request.headers, body)
+                inner = Request(item.method, path, pairs, request.headers, body, request.address)
                 answer = await self.answer(inner)
             if answer.body:
                 if answer.content_type == "application/json":

@@ -68,7 +68,7 @@ async def _upload(call: Call) -> Response:
     for file in _form(call, "error parsing form").files.get("files", []):
         try:
             call.room.files.folder.write_over(file.name, file.data)
-        except IsADirectoryError as failure:
+        except OSError as failure:
             raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "error opening file for writing") from failure
     return _OK
 
@@ -165,7 +165,7 @@ async def _open_link(call: Call) -> Response:
         raise HttpError(HTTPStatus.BAD_REQUEST, "failed to parse URL")
     if parts.scheme not in ("http", "https"):
         raise HttpError(HTTPStatus.BAD_REQUEST, "URL must use http or https scheme")
-    call.room.files.links.append(link)
+    call.room.files.opened(link)
     return json_response(None)
 
 

@@ -18,6 +18,7 @@ from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._files import FileOptions, Files
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
+from neko_trio.simulator._limits import Limits
 from neko_trio.simulator._session import Session, SocketSide
 from neko_trio.simulator._timings import Timings
 from neko_trio.simulator._values import (
@@ -30,6 +31,8 @@ from neko_trio.simulator._values import (
 )
 
 __all__ = ["Room", "RoomError", "Timings"]
+
+CLOSING_PEERS = 16
 
 
 class Background(Protocol):
@@ -62,7 +65,11 @@ class Room:
         chat: bool = True,
         files: FileOptions | None = None,
         api_token: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self.limits = limits or Limits()
+        self.closing_peers = trio.CapacityLimiter(CLOSING_PEERS)
+        """Peers that have been replaced or closed, and are not gone."""
         self.desk = desk
         self.screen = screen
         self.largest = screen
@@ -100,6 +107,8 @@ class Room:
         """A new session with a token of its own.  Raises `RoomError` when the id is taken."""
         if session_id in self.sessions:
             raise RoomError("session already exists")
+        if len(self.sessions) >= self.limits.sessions:
+            raise RoomError("too many sessions")
         session = Session(session_id, new_uid(64), profile)
         self._tokens[session.token] = session_id
         self.sessions[session_id] = session

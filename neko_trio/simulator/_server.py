@@ -25,6 +25,7 @@ from neko_trio.simulator._folder import Folder
 from neko_trio.simulator._front import Front
 from neko_trio.simulator._input import Desk
 from neko_trio.simulator._journal import Journal
+from neko_trio.simulator._limits import Limits
 from neko_trio.simulator._media_api import MediaServer
 from neko_trio.simulator._members import Members
 from neko_trio.simulator._person import Person, PersonSocket
@@ -209,6 +210,8 @@ async def open_simulator(
     pre_encoded: bool = False,
     microphone: bool = True,
     ssl_context: ssl.SSLContext | None = None,
+    limits: Limits | None = None,
+    origins: tuple[str, ...] | None = None,
     media: OpenMedia | None = None,
 ) -> AsyncGenerator[Simulator, None]:
     """Serve until the end of the block; ready when it yields.
@@ -227,6 +230,8 @@ async def open_simulator(
     `files`: what of files and links is on, by default as at the server.
     `microphone`: whether clients' sound is taken (see `Simulator.microphone`).
     `touch`: there is a touch screen, as with the server's X input driver; without, touches do nothing.
+    `limits`: what clients may do to it (see `Limits`).  `origins`: the web origins whose pages may open a WebSocket,
+    "https://desk.example"; by default all, as at the server; programs, which name none, may always.
     `screencast`: whether there are single pictures for everybody; at the server they are off by default.
 
     Raises `InvalidInput` for settings that do not exist, `OSError` when the port cannot be had.  Cancelling ends it at
@@ -240,7 +245,7 @@ async def open_simulator(
     heard = Microphone(enabled=microphone)
     shown = SmallDesktop(size) if desktop is None else desktop
     locked = LockedDesktop(shown)
-    limits = Timings() if timings is None else timings
+    patience = Timings() if timings is None else timings
     password = secrets.token_urlsafe(_PASSWORD_BYTES) if password is None else password
     admin_password = secrets.token_urlsafe(_PASSWORD_BYTES) if admin_password is None else admin_password
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
@@ -252,7 +257,7 @@ async def open_simulator(
             rate=rate,
             codec=codec,
             streams=streams,
-            timings=limits,
+            timings=patience,
             addresses=_own_addresses(listeners) if addresses is None else addresses,
             transports=transports,
             nat1to1=nat1to1,
@@ -264,10 +269,10 @@ async def open_simulator(
         async with open_media(options) as media_server, open_services() as services:
             journal = Journal()
             room = Room(
-                desk=Desk(locked, size, release_after=limits.key_release, touch=touch),
+                desk=Desk(locked, size, release_after=patience.key_release, touch=touch),
                 screen=ScreenSize(*size, rate),
                 settings=merged(dict(settings or {}), RoomSettings()),
-                timings=limits,
+                timings=patience,
                 journal=journal,
                 faults=Faults(journal),
                 background=services,
@@ -278,6 +283,7 @@ async def open_simulator(
                 chat=chat,
                 files=files,
                 api_token=api_token,
+                limits=limits,
             )
             if isinstance(shown, Copying):
                 shown.on_copy = room.desk.copied
@@ -291,7 +297,7 @@ async def open_simulator(
                 cookie=cookie,
                 prefix=path_prefix,
             )
-            front = Front(room, rest, dispatcher, ssl_context=ssl_context)
+            front = Front(room, rest, dispatcher, ssl_context=ssl_context, origins=origins)
             services.start_soon(room.desk.run)
             services.start_soon(room.run_cursors)
             doors = room.faults.server = Doors(room, front, dispatcher, listeners)

@@ -21,6 +21,7 @@ from neko_trio.simulator._fault_book import Deed, LiveConnection, Outgoing, RawF
 from neko_trio.simulator._faults import Faults
 from neko_trio.simulator._http import go_json
 from neko_trio.simulator._journal import Journal
+from neko_trio.simulator._limits import Budget
 from neko_trio.simulator._session import NO_PAYLOAD
 
 __all__ = ["ClientSocket", "envelope"]
@@ -69,7 +70,9 @@ class ClientSocket:
         who: str,
         journal: Journal,
         faults: Faults,
+        unsent: Budget,
     ) -> None:
+        self._unsent = unsent
         self.who = who
         self.connection = connection
         self._websocket = websocket
@@ -94,14 +97,21 @@ class ClientSocket:
         if self._destroyed or self.overflowed:
             return
         text = envelope(event, payload)
-        self._outbox.append((event, text))
-        self._outbox_bytes += len(text)
-        if len(self._outbox) > MAX_OUTBOX_MESSAGES or self._outbox_bytes > MAX_OUTBOX_BYTES:
+        over = len(self._outbox) >= MAX_OUTBOX_MESSAGES or self._outbox_bytes + len(text) > MAX_OUTBOX_BYTES
+        if over or not self._unsent.take(len(text)):
             logger.warning("the client %s does not read: its connection is dropped", self.who)
             self.overflowed = True
-            self._outbox.clear()
+            self._clear()
             self.connection.drop(reset=True)
+        else:
+            self._outbox.append((event, text))
+            self._outbox_bytes += len(text)
         self._wake.set()
+
+    def _clear(self) -> None:
+        self._outbox.clear()
+        self._unsent.give_back(self._outbox_bytes)
+        self._outbox_bytes = 0
 
     def destroy(self, reason: str) -> None:
         self.send("system/disconnect", {"message": reason})
@@ -121,6 +131,8 @@ class ClientSocket:
         except (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
             return
         finally:
+            self._destroyed = True
+            self._clear()
             self.finished.set()
 
     async def _write_waiting(self) -> bool:
@@ -137,6 +149,7 @@ class ClientSocket:
                     continue
                 event, text = waiting
                 self._outbox_bytes -= len(text)
+                self._unsent.give_back(len(text))
                 if not await self._write_one(event, text):
                     return False
             else:
@@ -178,11 +191,15 @@ class ClientSocket:
         """From a deed: write this now."""
         await self._put("fault", text)
 
+    async def say_closing(self, code: int, reason: str = "") -> None:
+        """A close frame, nothing else."""
+        payload = b"" if code == NO_CODE else struct.pack(">H", code) + reason.encode()
+        await self.put(RawFrame(bytes((0x88, len(payload))) + payload))
+
     async def close_with(self, code: int, reason: str) -> None:
         """From a deed: a close frame, and TCP is dropped when the client has answered it, or a moment later."""
-        payload = b"" if code == NO_CODE else struct.pack(">H", code) + reason.encode()
         self.closed_by_fault = True
-        await self.put(RawFrame(bytes((0x88, len(payload))) + payload))
+        await self.say_closing(code, reason)
         with trio.move_on_after(CLOSE_ANSWER):
             await self.closing.wait()
         self.connection.drop(reset=False)
