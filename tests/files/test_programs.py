@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 import trio
 
@@ -81,6 +83,21 @@ async def test_a_drop_needs_the_role_a_place_and_nothing_held() -> None:
                 with pytest.raises(InvalidInput, match="held"):
                     await files.drop(drop, 100, 50)
         assert [event for event in posted(room) if not event.startswith("DELETE")] == []
+
+
+async def test_the_role_may_go_while_the_files_are_under_way() -> None:
+    desktop = Desktop()
+    async with opened(admin=True, desktop=desktop) as (room, session), room.simulator.person("other") as other:
+        await session.room.take_control()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"1"
+            await session.room.give_control(other.id)
+            yield b"2"
+
+        with pytest.raises(HostTaken):
+            await session.files.drop([("a", chunks())], 100, 50)
+    assert not any(isinstance(event, FilesDropped) for event in desktop.seen)
 
 
 async def test_with_implicit_hosting_nobody_needs_the_role_who_may_have_it() -> None:

@@ -216,7 +216,7 @@ async def test_who_waits_for_a_copy_is_told_that_the_role_went(
     desk.server.set_host("me-12345")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lose)
-        with pytest.raises(HostTaken):
+        with trio.fail_after(2), pytest.raises(HostTaken):
             await clipboard.copied()
 
 

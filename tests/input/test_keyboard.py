@@ -281,6 +281,18 @@ async def test_a_cancelled_paste_puts_the_clipboard_back(make_desk: type[Desk], 
     raise AssertionError("it never ended")
 
 
+async def test_a_cancelled_paste_leaves_the_program_its_time(
+    desk: Desk, keyboard: Keyboard, autojump_clock: MockClock
+) -> None:
+    """It has been told to paste: what was there before would be pasted instead."""
+    desk.x.put("before")
+    with trio.move_on_after(PASTE_TIME / 4) as scope:
+        await keyboard.type("pasted", paste=True)
+    assert scope.cancelled_caught
+    assert trio.current_time() == pytest.approx(PASTE_TIME)
+    assert desk.x.text == "before"
+
+
 async def test_a_clipboard_that_cannot_be_put_back_is_told(
     desk: Desk, keyboard: Keyboard, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

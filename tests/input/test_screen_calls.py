@@ -173,6 +173,14 @@ async def test_the_screencast_in_private_mode(autojump_clock: MockClock, screenc
             await session.screen.cast()
 
 
+async def test_private_mode_hides_nothing_from_an_admin(autojump_clock: MockClock) -> None:
+    server = Server(private=True, is_admin=True)
+    async with open_scripted_session(server, FakeMedia(), video="off") as session:
+        with pytest.raises(FeatureOff, match=r"capture\.screencast\.enabled"):
+            await session.screen.cast()
+    assert not server.rest.calls
+
+
 async def test_after_the_session(autojump_clock: MockClock) -> None:
     async with open_scripted_session(Server(is_admin=True, screencast=True), FakeMedia()) as session:
         pass

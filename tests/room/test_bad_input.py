@@ -73,6 +73,7 @@ WRONG: dict[str, Call] = {
     "no settings": lambda s: s.room.change_settings(),
     "no such setting": lambda s: s.room.change_settings(locked=True),  # type: ignore[call-arg]
     "a wrong type": lambda s: s.room.change_settings(private_mode=1),  # type: ignore[arg-type]
+    "a number below 0": lambda s: s.room.change_settings(heartbeat_interval=-1),
     "no profile": lambda s: s.room.update_profile(),
     "a name that is none": lambda s: s.room.rename(b"secret"),  # type: ignore[arg-type]
     "a name that is not Unicode": lambda s: s.room.rename("secret\ud800"),

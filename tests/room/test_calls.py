@@ -27,6 +27,8 @@ from neko_trio.events import (
     SessionCursors,
     SessionDeleted,
     SessionProfile,
+    SessionState,
+    SessionStateChanged,
     Settings,
     SystemSettings,
 )
@@ -156,11 +158,13 @@ async def test_sessions(autojump_clock: MockClock) -> None:
     server.rest.on["GET", "/api/sessions"] = lambda _: [AS_JSON]
     server.rest.on["GET", f"/api/sessions/{OTHER}"] = lambda _: AS_JSON
     server.rest.on["DELETE", f"/api/sessions/{OTHER}"] = lambda _: server.send(SessionDeleted(id=OTHER))
-    server.rest.on["POST", f"/api/sessions/{OTHER}/disconnect"] = lambda _: None
+    gone = SessionStateChanged(id=OTHER, state=SessionState(is_connected=False, is_watching=False))
+    server.rest.on["POST", f"/api/sessions/{OTHER}/disconnect"] = lambda _: server.send(gone)
     async with opened(server, somebody()) as session:
         assert await session.room.sessions() == (somebody(),)
         assert await session.room.session(OTHER) == somebody()
         await session.room.disconnect(OTHER)
+        assert not session.state.sessions[OTHER].state.is_connected
         await session.room.remove(OTHER)
         assert set(session.state.sessions) == {ME}
 
