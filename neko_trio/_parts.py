@@ -134,6 +134,7 @@ class Parts:
         self.cursor = CursorPort(lambda: cell.value.screen)
         self.inputs = InputPort(admit=lambda: check_host(cell.value), on_sent=self.cursor.on_sent)
         self.inputs.returns = self.options.reconnect is not None
+        self.sound_in.returns = self.inputs.returns and self.options.wants_peer
         clicks = Clicks(self.inputs)
         self.mouse = Mouse(self.inputs, cell, self.cursor, clicks)
         self.touch = Touch(self.inputs, cell, clicks)

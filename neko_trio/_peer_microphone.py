@@ -38,6 +38,11 @@ class PeerMicrophone:
         """``ask`` sends requests and returns when all that they caused has come (``InputPort.ask``)."""
         self._peer, self._signals, self._ask = peer, signals, ask
         self._unsettled = False  # an answer may be on its way that nobody waits for
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """The peer is gone: nothing is said to it any more, not even goodbye."""
+        self._given_up = True
 
     @asynccontextmanager
     async def open(self, queue: SoundQueue, options: MicrophoneOptions) -> AsyncIterator[None]:
@@ -50,7 +55,8 @@ class PeerMicrophone:
             answer = await self._negotiate(on=True)
             await self._peer.start_microphone(answer, queue, options)
             yield
-            if queue.silent and queue.ends + PLAYER_DELAY > trio.current_time():  # said to its end, and just now
+            just_said = queue.silent and queue.ends + PLAYER_DELAY > trio.current_time()  # and to its end
+            if just_said and not self._given_up:
                 await trio.sleep_until(queue.ends + PLAYER_DELAY)
         finally:
             with trio.move_on_after(GOODBYE_LIMIT, shield=True):
@@ -58,7 +64,8 @@ class PeerMicrophone:
 
     async def _take_back(self) -> None:
         await self._peer.stop_microphone()
-        await self._negotiate(on=False)
+        if not self._given_up:
+            await self._negotiate(on=False)
 
     async def _negotiate(self, *, on: bool) -> str:
         """Offer, and return the answer."""

@@ -254,6 +254,7 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
         try:
             await supervisor.connected.wait()
             services.start_soon(parts.control.run)
+            services.start_soon(parts.sound_in.run)
             yield Session(parts)
         finally:
             services.settle()

@@ -496,3 +496,26 @@ async def test_cancelled_at_every_step_of_an_outage_nothing_is_left(autojump_clo
             0,
             set(),
         ), moment
+
+
+async def test_an_open_microphone_goes_on_with_the_next_peer(autojump_clock: MockClock) -> None:
+    server, media = ScriptedServer(), FakeMedia()
+    sound = np.full((960, 2), 1000, np.int16)
+    async with open_scripted_session(server, media, reconnect=POLICY) as session, session.microphone() as mic:
+        await mic.write(sound)
+        await mic.flush()
+        for link in (True, False):
+            before = len(media.peers)
+            if link:
+                server.end()
+            else:
+                media.peers[-1].end("the network")
+            await down(session)
+            await session.wait_connected()
+            assert len(media.peers) == before + 1
+            await mic.write(sound)
+            await mic.flush()
+            assert any((samples == 1000).any() for _at, samples in media.peers[-1].microphone.heard)
+            assert media.peers[-1].microphone.offers == [True]
+    assert media.peers[-1].microphone.offers == [True, False]
+    assert not media.peers[0].microphone.listening

@@ -6,6 +6,7 @@ there is now, and that one microphone at a time is open.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,8 +25,12 @@ if TYPE_CHECKING:
 
     Samples: TypeAlias = NDArray[np.int16]
 
+logger = logging.getLogger("neko_trio.microphone")
+
 PACKETS_PER_SECOND = 50
 """Opus's usual 20 ms."""
+GOODBYE_LIMIT = 1.5
+"""Seconds that leaving a microphone's block may take beyond the sound: more than the peer's goodbye is given."""
 UNREPORTED_LIMIT = 200
 """Packets that are sent without a report of the server's about them: 4 s of sound. It reports every second (pion's
 report interceptor) for as long as it takes the track, and stops without a word when another client's microphone takes
@@ -196,6 +201,15 @@ class SoundQueue:
         self._received = max(self._received, packets)
         self._wake_soon()
 
+    def restart(self) -> None:
+        """Another sender takes what is queued, and what comes, for another track. Not while one is at work."""
+        with self._lock:
+            self._sounding = self._waited = False
+            self._idle = True
+            self._sent = self._received = self._unreported = 0
+        self.wake = lambda: None
+        self._wake_soon()
+
     def fail(self, failure: Callable[[], NekoError]) -> None:
         """End every wait, now and later, with a fresh ``failure()``; what is queued is forgotten. The first stays."""
         with self._lock:
@@ -246,6 +260,10 @@ class MicrophoneLine(Protocol):
         """Send what comes into the queue as long as the block lasts."""
         ...
 
+    def give_up(self) -> None:
+        """The peer is gone: nothing is said to it any more, not even goodbye."""
+        ...
+
 
 class MicrophonePort:
     """Which peer takes the sound, and whether a microphone is open. Trio thread."""
@@ -253,11 +271,18 @@ class MicrophonePort:
     def __init__(self) -> None:
         self._line: MicrophoneLine | None = None
         self._queue: SoundQueue | None = None
+        self._carrier: _Carrier | None = None
         self._failure: Callable[[], NekoError] | None = None
+        self._news = trio.Event()
+        self.returns = False
+        """Whether a peer that is lost is made anew: an open microphone goes on with the next one then."""
 
     def plug(self, line: MicrophoneLine | None) -> None:
         """Use this peer from now on; ``None``: there is none."""
+        if self._line is not None:
+            self._line.give_up()
         self._line = line
+        self._note_news()
 
     def fail(self, failure: Callable[[], NekoError]) -> None:
         """End every wait, now and later, with a fresh ``failure()``. The first failure stays."""
@@ -265,12 +290,17 @@ class MicrophonePort:
             self._failure = failure
             if self._queue is not None:
                 self._queue.fail(failure)
+            self._note_news()
 
-    def check(self) -> MicrophoneLine:
-        """The peer that would take the sound. Raises when there is none, or when a microphone is open."""
+    def _note_news(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    def check(self) -> None:
+        """Raise when there is no peer that would take the sound, nor will be, or when a microphone is open."""
         if self._failure is not None:
             raise self._failure()
-        if self._line is None:
+        if self._line is None and not self.returns:
             raise AudioOff(
                 "This session has no media connection that sound could go over.",
                 hint='Open it with video="on_demand", or with audio=True.',
@@ -279,15 +309,85 @@ class MicrophonePort:
             raise MicrophoneTaken(
                 "A microphone of this session is open already.", hint="Write to that one, or leave its block first."
             )
-        return self._line
 
     @asynccontextmanager
     async def open(self, queue: SoundQueue, options: MicrophoneOptions) -> AsyncIterator[None]:
         """The one microphone, for the block. Raises what :meth:`check` raises, at once."""
-        line = self.check()
+        self.check()
         self._queue = queue
+        carrier = self._carrier = _Carrier(queue, options)
+        self._note_news()
         try:
-            async with line.open(queue, options):
-                yield
+            await carrier.begun.wait()
+            if carrier.error is not None:
+                raise carrier.error
+            yield
+            carrier.ending = True
+            self._note_news()
+            await carrier.ended.wait()
         finally:
-            self._queue = None
+            carrier.scope.cancel(reason="the microphone's block has ended")
+            with trio.move_on_after(GOODBYE_LIMIT, shield=True):
+                await carrier.ended.wait()
+            self._queue = self._carrier = None
+
+    async def run(self) -> None:
+        """Carry the sound of the microphone that is open to the peer that there is. A task of the session's."""
+        try:
+            while True:
+                carrier = self._carrier
+                if carrier is None or carrier.ended.is_set():
+                    await self._news.wait()
+                    continue
+                with carrier.scope:
+                    try:
+                        await self._carry(carrier)
+                    except NekoError as error:
+                        carrier.fail(error)
+                carrier.end()
+        finally:
+            if self._carrier is not None:
+                self._carrier.end()
+
+    async def _carry(self, carrier: _Carrier) -> None:
+        """Have the peer that there is take the sound, and after that its successor, until the block ends."""
+        while not carrier.ending:
+            line = self._line
+            if line is None:
+                if self._failure is not None:
+                    raise self._failure()
+                await self._news.wait()
+                continue
+            try:
+                async with line.open(carrier.queue, carrier.options):
+                    carrier.begun.set()
+                    while self._line is line and not carrier.ending:
+                        await self._news.wait()
+            except NekoError as error:
+                if self._line is line or not self.returns:
+                    raise
+                logger.debug("the microphone's peer was lost: %s", error)
+            if not carrier.ending:
+                carrier.queue.restart()
+
+
+class _Carrier:
+    """How far the carrying of one open microphone is."""
+
+    def __init__(self, queue: SoundQueue, options: MicrophoneOptions) -> None:
+        self.queue, self.options = queue, options
+        self.scope = trio.CancelScope()
+        self.begun, self.ended = trio.Event(), trio.Event()
+        self.ending = False
+        """Its block has ended well: what is queued may still sound."""
+        self.error: NekoError | None = None
+
+    def fail(self, error: NekoError) -> None:
+        """No peer takes the sound. The block that opens it is told, or, when it is open, its next write."""
+        self.error = error
+        self.queue.fail(lambda: error)
+
+    def end(self) -> None:
+        """Nothing is carried any more."""
+        self.begun.set()
+        self.ended.set()
