@@ -237,6 +237,7 @@ async def expect(scene: Scene) -> None:
 async def wait_state(scene: Scene) -> None:
     async with scene.session.control():
         await scene.session.wait_state(lambda state: state.is_host)
+        await scene.session.wait_connected()
 
 
 async def messages(scene: Scene) -> None:
@@ -379,7 +380,7 @@ PLAYS: dict[Play, tuple[str, ...]] = {
     link: ("open_link",),
     events: ("events", "chat.messages", "chat.say", "Subscription.__anext__"),
     expect: ("expect", "Expectation.wait"),
-    wait_state: ("wait_state",),
+    wait_state: ("wait_state", "wait_connected"),
     messages: ("room.messages", "room.send", "room.send_all", "send_event"),
     asking: tuple(f"room.{name}" for name in ("batch", "log", "session", "sessions", "settings", "stats", "whoami")),
     changing: ("room.change_settings", "room.rename", "room.update_profile"),
