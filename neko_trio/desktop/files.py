@@ -19,7 +19,7 @@ from neko_trio.desktop.file_names import check_local_name, check_name
 from neko_trio.desktop.pixels import pixel
 from neko_trio.desktop.saving import whole_file
 from neko_trio.desktop.shared_folder import check_right, entry_of, no_such_file, not_allowed, shared_folder
-from neko_trio.desktop.uploads import Form, Progress, Source, named, opened
+from neko_trio.desktop.uploads import Form, Progress, Source, check_limit, named, opened
 from neko_trio.errors import FeatureOff, FilesRefused, InvalidInput, NekoError, ProtocolViolation
 from neko_trio.protocol.events import FileItem
 from neko_trio.protocol.requests import FileTransferUpdate as AskForFiles
@@ -197,6 +197,7 @@ class Files:
     async def _check_readable(self, name: str, limit: int | None) -> None:
         """Everything that can be known before: what the list says of it."""
         check_name(name)
+        check_limit(limit)
         await self.list()
         check_right(self._state.value, "download")
         entry = entry_of(self._state.value, name)

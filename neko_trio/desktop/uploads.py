@@ -115,6 +115,7 @@ async def opened(
 
     Raises :class:`InvalidInput` for what cannot be read, names that cannot be kept, and more than ``limit`` bytes.
     """
+    check_limit(limit)
     async with AsyncExitStack() as stack:
         ready = [await _ready(stack, *file) for file in files]
         names = [file.name for file in ready]
@@ -160,17 +161,27 @@ async def _ready(stack: AsyncExitStack, name: str | None, source: Source, size: 
             f"{type(source).__name__} is no source of a file.",
             hint="Give a path, bytes, or an async iterable of bytes.",
         )
-    if size is not None and size < 0:
-        raise InvalidInput(f"A size is 0 or more bytes, not {size}.")
+    if size is not None and not _is_count(size):
+        raise InvalidInput(f"A size is 0 or more bytes, not {size!r}.")
     if isinstance(source, AsyncGenerator):
         await stack.enter_async_context(aclosing(source))
     return Outgoing(name, size, lambda: _of_iterable(source))
 
 
+def check_limit(limit: object) -> None:
+    """Raise :class:`InvalidInput` unless it is a number of bytes, or ``None``."""
+    if limit is not None and not _is_count(limit):
+        raise InvalidInput(f"limit is 0 or more bytes, or None for any number, not {limit!r}.")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _open(path: str | os.PathLike[str]) -> tuple[BinaryIO, int]:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # before opening: that of a pipe would wait for its other end
-            raise InvalidInput(f"{os.fspath(path)!r} is no regular file.")
+            raise ValueError("it is no regular file")
         file = open(path, "rb")  # noqa: SIM115 - the caller's stack closes it
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -166,6 +167,15 @@ class NotBytes:
 async def test_what_cannot_go_is_refused(file: Given, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         await sent_of(file, limit=5)
+
+
+@pytest.mark.parametrize("number", [1.5, math.nan, math.inf, "3", True, -1])
+async def test_sizes_and_limits_are_whole_bytes(number: Any) -> None:
+    """Nothing else has a place in a header, and a limit that no size is above is none."""
+    with pytest.raises(InvalidInput, match="size is 0 or more bytes"):
+        await sent_of(("a", NotBytes(), number))
+    with pytest.raises(InvalidInput, match="limit is 0 or more bytes"):
+        await sent_of(("a", b"abc", None), limit=number)
 
 
 @pytest.mark.parametrize("size", [1, 5])
