@@ -103,6 +103,9 @@ def said(reason: str, error: type[NekoError], cure: str | None = None) -> Iterat
     if cure is not None:
         typed = [cure, cure + IN_DOUBT]
         yield Rule(("typing",), fault, f"{why}; input that was not confirmed is in doubt", [lost(error)], on=typed)
+    if cure == NEW_LOGIN:
+        whose = f"{why}; a call with the old token fails, and is not repeated"
+        yield Rule(("rest",), fault, whose, [lost(error)], on=[call(UNREACHABLE), call(LoginRefused)], on_within=SOON)
     yield Rule(RUNNING, fault, why, [lost(error)], on=[cure or lost(error)], on_within=within, again=again)
 
 
@@ -160,6 +163,8 @@ RULES: list[Rule] = [
         UDP,
         "no datagram has been sent yet: it strikes the first ones, which are those of the step ice",
     ),
+    never(("video_enable",), UDP, "no datagram tells it from first_frame"),
+    never(("renegotiation",), UDP, "it is on the WebSocket, and what UDP does beside it is what it does at running"),
     never(("rest",), UDP, "the call is on TCP, and what UDP does beside it is what it does at running"),
     # -- the end: nobody is left to be told
     Rule(
@@ -241,6 +246,14 @@ RULES: list[Rule] = [
     Rule(("rest",), ("wrong_types",), "JSON of another shape than the protocol's", [call(ProtocolViolation)]),
     Rule(("rest",), ("http_502", "http_503", "http_504"), "a proxy without the server behind it", [call(UNREACHABLE)]),
     Rule(("rest",), ANSWERS, "an answer, but not in Neko's format", [call(NotNeko)]),
+    Rule(
+        ("rest",),
+        ("restart_kept", "restart_forgotten"),
+        "the call dies with the server, or meets nobody, or a dead token; what a call does is not repeated",
+        [lost(UNREACHABLE)],
+        on=[call(UNREACHABLE)],
+        on_within=SOON,
+    ),
     # -- the link ends
     Rule(
         (*BEFORE_THE_OFFER, *CONNECTING),
@@ -345,7 +358,7 @@ RULES: list[Rule] = [
         [call(VideoStalled), lost(UNREACHABLE)],
         LINK_WATCH,
         on=[call(VideoStalled), NEW_LINK],
-        again=AGAIN,
+        again=[call(VideoStalled), *AGAIN],
         again_within=LINK_WATCH,
     ),
     Rule(
@@ -524,7 +537,7 @@ RULES: list[Rule] = [
         on_within=RETRIED,
     ),
     Rule(
-        ("video_enable", *RUNNING),
+        RUNNING,
         ("udp_blackhole",),
         "nothing comes: as peer_silent; and no new peer gets through either, until the policy's limit",
         [lost(SessionLost), call(VideoStalled)],
@@ -535,7 +548,7 @@ RULES: list[Rule] = [
         again_within=RETRIED,
     ),
     Rule(
-        ("ice", "dtls", "video_enable", *RUNNING),
+        ("ice", "dtls", *RUNNING),
         ("udp_blackhole_short",),
         "STUN, DTLS and SCTP send again what was lost; less than a second is no reason to give up",
         [WORKS, LATER],
@@ -554,7 +567,7 @@ RULES: list[Rule] = [
         again_within=RETRIED,
     ),
     Rule(
-        ("ice", "dtls", "video_enable", *RUNNING),
+        ("ice", "dtls", *RUNNING),
         ("udp_loss_5", "udp_loss_30", "udp_reorder", "udp_duplicate", "udp_corrupt"),
         "what was lost or damaged is sent again, what comes twice is taken once",
         [WORKS, LATER],
@@ -587,20 +600,40 @@ def allowed(cell: Cell) -> Allowed | Impossible:
     return Allowed(frozenset(outcomes), within, rule.why, rigs(cell))
 
 
-_BYTES = ("reset", "half_open", "stall_short", "stall_long", "trickle", "message_20mb")
-"""What bytes have that messages have, too: a WebSocket or a call struck by it, in both rigs."""
-_ONLY_BYTES = ("fin", "cut", "garbage_raw", "message_40mb", *ANSWERS, *UDP)
-_OF_HTTP = (*_BYTES, "duplicate", "garbage_text", "garbage_binary", "wrong_types")
-_RESTARTS = ("restart_kept", "restart_forgotten", "peer_silent")
+_OF_HTTP = (
+    "reset",
+    "fin",
+    "cut",
+    "half_open",
+    "stall_short",
+    "stall_long",
+    "trickle",
+    "duplicate",
+    "message_20mb",
+    "garbage_text",
+    "garbage_binary",
+    "garbage_raw",
+    "wrong_types",
+    *ANSWERS,
+)
+_OF_BYTES = ("reset", "fin", "cut", "half_open", "stall_short", "stall_long", "trickle", "message_20mb")
+_ON_SOCKETS = (*_OF_BYTES, "message_40mb", "garbage_raw", "restart_kept", "restart_forgotten", "peer_silent")
 
 
 def rigs(cell: Cell) -> frozenset[str]:
-    """Which rigs run a possible cell: ``virtual``, ``sockets`` or both."""
-    if cell.step in BEFORE_THE_LINK or cell.fault in _ONLY_BYTES:
+    """Which rigs run a possible cell: ``virtual``, ``sockets`` or both.
+
+    In virtual time a WebSocket has no bytes: how its stream ended is what the client's own WebSocket makes of it, 1006
+    for RST, FIN and half a frame, 1002 for bytes that are no frame, 1009 for a message beyond the limit. That it does
+    is what the same faults on sockets show, at those steps that differ on the wire.
+    """
+    if cell.step in BEFORE_THE_LINK or cell.fault in UDP:
         return frozenset({"sockets"})
     if cell.step == "rest" and cell.fault in _OF_HTTP:
         return frozenset({"sockets"})
-    if cell.policy != "again" and cell.fault in (*_BYTES, *_RESTARTS):
+    running = cell.step in ("running", "control", "typing") and cell.policy != "again"
+    handshake = cell.step in ("init", "offer", "closing") and cell.policy == "off"
+    if cell.fault in _ON_SOCKETS and (running or handshake):
         return frozenset({"virtual", "sockets"})
     return frozenset({"virtual"})
 
