@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from neko_trio.simulator._process import SimulatorProcess, open_simulator_process
     from neko_trio.simulator._rest import Cookie
     from neko_trio.simulator._room import Timings
-    from neko_trio.simulator._server import Simulator, open_simulator
+    from neko_trio.simulator._server import open_simulator
+    from neko_trio.simulator._simulator import Simulator
     from neko_trio.simulator._small_desktop import SmallDesktop
     from neko_trio.simulator._values import Member, Profile, RoomSettings
 
@@ -97,7 +98,8 @@ _HOMES = {
     "_process": ("SimulatorProcess", "open_simulator_process"),
     "_rest": ("Cookie",),
     "_room": ("Timings",),
-    "_server": ("Simulator", "open_simulator"),
+    "_server": ("open_simulator",),
+    "_simulator": ("Simulator",),
     "_small_desktop": ("SmallDesktop",),
     "_values": ("Member", "Profile", "RoomSettings"),
 }

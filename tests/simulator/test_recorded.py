@@ -16,7 +16,7 @@ import neko_trio
 from neko_trio.simulator import FrameCode, SmallDesktop, open_simulator, read_frame_code
 from neko_trio.simulator._encoder import CODECS, KEYFRAME_INTERVAL
 from neko_trio.simulator._recorded import LOOP_FRAMES, record
-from neko_trio.simulator._server import Simulator
+from neko_trio.simulator._simulator import Simulator
 
 DECODERS = {"vp8": "vp8", "h264": "h264", "vp9": "vp9", "av1": "libdav1d"}
 
