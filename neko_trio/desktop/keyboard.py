@@ -16,7 +16,7 @@ from neko_trio.desktop.clipboard import Clipboard
 from neko_trio.desktop.clipboard_loan import PASTE_TIME, Loan, borrowed
 from neko_trio.desktop.clipboard_values import checked
 from neko_trio.desktop.key_map import STEP, KeyMap, Layout
-from neko_trio.desktop.keys import CAPS_LOCK, Key, checked_text, held_around, keys_of, text_plans
+from neko_trio.desktop.keys import CAPS_LOCK, SHIFTS, Key, checked_text, held_around, keys_of, text_plans
 from neko_trio.errors import InvalidInput, NotAllowed
 from neko_trio.protocol.data_channel import KeyDown, KeyUp
 from neko_trio.protocol.keysyms import char_of_keysym
@@ -104,6 +104,9 @@ class Keyboard:
         takes :attr:`paste_time`, during which nothing more is typed, so that order holds. Then the clipboard has its
         former text, or HTML, again; see :func:`~neko_trio.desktop.clipboard_loan.borrowed`.
 
+        While this session holds Shift, letters are capitals, and what needs no Shift but the space and line breaks is
+        :class:`~neko_trio.errors.InvalidInput`.
+
         Cancelled, it stops between two characters with no key down, or with a stretch pasted or not; the clipboard is
         put back all the same.
         """
@@ -133,9 +136,10 @@ class Keyboard:
     async def press(self, combination: str) -> None:
         """Press keys together and let go of them: ``"ctrl+s"``, ``"Page_Up"``, ``"A"``.
 
-        Names are X.Org's or common ones, in any case. Cancelled, all of it is sent or nothing.
+        Names are X.Org's or common ones, in any case; while this session holds Shift, letters are the keys, as if they
+        stood behind ``shift+``. Cancelled, all of it is sent or nothing.
         """
-        keysyms = keys_of(combination)
+        keysyms = keys_of(combination, shifted=self._shift_held)
         async with self._turn:
             await self._find_keys(keysyms)
             await self._inputs.submit(held_around(keysyms, ()))
@@ -148,7 +152,7 @@ class Keyboard:
         every 8 s from then on, the keys are let go and pressed at once again, in one plan: a program sees a release and
         a press that follow each other directly, and no input of this session in between.
         """
-        keysyms = keys_of(combination)
+        keysyms = keys_of(combination, shifted=self._shift_held)
         async with self._turn:
             await self._find_keys(keysyms)
         releases = [KeyUp(keysym) for keysym in reversed(keysyms)]
@@ -243,10 +247,23 @@ class Keyboard:
             chunk = text[start : start + CHUNK]
             async with self._turn:
                 await self._learn()  # no news, unless another task or another host may have changed the layout
-                await self._claim(chunk)
-                for plan in text_plans(map(self._key, chunk), CHUNK):
-                    self._note(self._map.uses_spares(chunk))
+                typed = self._under_shift(chunk) if self._shift_held else chunk
+                await self._claim(typed)
+                for plan in text_plans(map(self._key, typed), CHUNK):
+                    self._note(self._map.uses_spares(typed))
                     await self._inputs.submit(plan)
+
+    @property
+    def _shift_held(self) -> bool:
+        return any(isinstance(key, KeyUp) and key.keysym in SHIFTS for key in self._inputs.held)
+
+    def _under_shift(self, text: str) -> str:
+        """What the keys give while Shift is held. Raises ``InvalidInput`` for what they don't: the server would put
+        each such key on a spare keycode, and lose it when none is left."""
+        shifted = "".join(char.upper() if len(char.upper()) == 1 else char for char in text)
+        if not all(char in _LIKE_SHIFTED or self._key(char).shift for char in shifted):
+            raise InvalidInput("The text has characters that cannot be typed while Shift is held.", step=STEP)
+        return shifted
 
     def _key(self, char: str) -> Key:
         named = _KEYS.get(char)
@@ -311,5 +328,8 @@ class Keyboard:
             step=STEP,
         )
 
+
+_LIKE_SHIFTED = " \n"
+"""Characters whose keys give the same with Shift."""
 
 _KEYS = {"\n": Key(0xFF0D, False), "\t": Key(0xFF09, False)}

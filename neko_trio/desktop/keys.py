@@ -19,7 +19,7 @@ _NOT_TYPED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 CAPS_LOCK = 0xFFE5
 
-_SHIFTS = frozenset({SHIFT, 0xFFE2})
+SHIFTS = frozenset({SHIFT, 0xFFE2})
 _WITH_SHIFT = str.maketrans(
     "abcdefghijklmnopqrstuvwxyz`1234567890-=[]\\;',./", 'ABCDEFGHIJKLMNOPQRSTUVWXYZ~!@#$%^&*()_+{}|:"<>?'
 )
@@ -33,7 +33,7 @@ class Key(NamedTuple):
     """Whether Shift is held meanwhile."""
 
 
-def keys_of(combination: str) -> tuple[int, ...]:
+def keys_of(combination: str, *, shifted: bool = False) -> tuple[int, ...]:
     """The keysyms of ``"ctrl+shift+t"``, in the order in which they go down.
 
     Parts are separated by ``+``; each is a single character or a key's name (X.Org's, or a common alias, in any case).
@@ -42,6 +42,7 @@ def keys_of(combination: str) -> tuple[int, ...]:
 
     The server looks for the key that gives the keysym under the modifiers held (``lib/xorg.c``); hence with Shift the
     keysym is the one that the key of a US keyboard gives with Shift: ``"shift+1"`` is Shift and ``exclam``.
+    ``shifted``: Shift is held already.
     Raises :class:`~neko_trio.errors.InvalidInput` for what is no key.
     """
     parts = _split(combination)
@@ -50,7 +51,7 @@ def keys_of(combination: str) -> tuple[int, ...]:
         keysym = _keysym_of_name(part.lower() if len(part) == 1 < len(parts) else part, combination)
         character = char_of_keysym(keysym)
         if character is not None:
-            if _SHIFTS.intersection(keysyms):
+            if shifted or SHIFTS.intersection(keysyms):
                 keysym = keysym_of_char(character.translate(_WITH_SHIFT))
             elif needs_shift(character):
                 keysyms.append(SHIFT)

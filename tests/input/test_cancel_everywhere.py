@@ -24,7 +24,7 @@ async def use(desk: Desk, wait: bool) -> None:
         await mouse.click(10, 10, keys="ctrl")
         async with keyboard.hold("shift"):
             await mouse.down(1, 1)
-            await keyboard.type("Hello, World! " * 4)
+            await keyboard.type("Hello World! " * 4)
             await mouse.up(2, 2)
             await mouse.drag([(2, 2), (9, 9)], steps=3, keys="shift")
         await desk.touch.down(5, 5, finger=7)

@@ -159,3 +159,21 @@ async def test_an_update_that_was_never_told_is_not_waited_for(desk: Desk, nurse
     nursery.start_soon(program)
     with trio.fail_after(5):
         assert await desk.clipboard.copied() == "hello"
+
+
+async def test_typing_while_shift_is_held_loses_nothing_silently(desk: Desk) -> None:
+    """A key that gives nothing of that name under Shift takes a spare keycode at the server: 19, and the rest is lost
+    (26 letters were typed with Shift held, and 19 arrived)."""
+    async with desk.keyboard.hold("shift"):
+        await desk.keyboard.type("Hello < YOU!\n")
+        with pytest.raises(InvalidInput, match="while Shift is held"):
+            await desk.keyboard.type("1")
+        await desk.keyboard.press("d")
+        await desk.keyboard.press("ctrl+1")
+        await desk.inputs.flush()
+    assert "".join(map(chr, pressed(desk)[:-4])) == "HELLO < YOU!", "as a person would type it"
+    assert pressed(desk)[-3:] == [ord("D"), 0xFFE3, ord("!")], "as if it were shift+d and ctrl+shift+1"
+    assert ord("d") not in pressed(desk)
+    await desk.keyboard.type("d")
+    await desk.inputs.flush()
+    assert pressed(desk)[-1] == ord("d")
