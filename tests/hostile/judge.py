@@ -12,6 +12,7 @@ import trio
 
 import neko_trio
 from neko_trio.errors import NekoError
+from tests.crowding import is_within
 from tests.hostile.servers import CREDENTIAL, PASSWORD, TOKEN
 
 CONNECT_TIMEOUT = 0.25
@@ -53,7 +54,7 @@ async def meet(
     assert caught is not None, "it ended without an error"
     assert isinstance(caught, NekoError), "".join(traceback.format_exception(caught))
     limit = (0 if connected else connect_timeout) + options["close_timeout"] + SLACK
-    assert took < limit, f"{caught!r} came after {took:.2f} s"
+    assert is_within(took, limit), f"{caught!r} came after {took:.2f} s"
     if not connected:
         assert caught.timeline is not None
         assert "start" in caught.timeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given, settings
@@ -235,17 +235,17 @@ def test_one_old_straggler_changes_nothing() -> None:
 
 
 def test_work_for_a_packet_does_not_grow_with_what_is_missing() -> None:
-    """30,000 packets that all come again, against 30,000 of which none is missing. Real time, the best of five."""
+    """30,000 packets that all come again, against 30,000 of which none is missing. CPU time, the best of five."""
     packets = stream([1, 30_000, 1], [0, 1])
 
     def cost(missing: bool) -> float:
         buffer = JitterBuffer(FORMAT, capacity=32_000)
         feed(buffer, [*packets[:2], *(packets[-1:] if missing else ())])
-        started = perf_counter()
+        started = thread_time()
         for packet in packets[2:-1]:
             buffer.receive(packet.number & 0xFFFF, packet.timestamp, packet.marker, packet.payload, 0.0)
             buffer.get_timer()
-        return perf_counter() - started
+        return thread_time() - started
 
     assert min(cost(True) for _ in range(5)) < 3 * min(cost(False) for _ in range(5))
 
