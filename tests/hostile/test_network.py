@@ -252,7 +252,7 @@ async def test_a_token_that_cannot_stand_in_a_header(token: str) -> None:
     judge_secrets(caught.value, log)
 
 
-@pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 100_000, "ü" * 99, '"\\'], ids=lambda text: ascii(text[:9]))
+@pytest.mark.parametrize("text", ["\0", "\ud800", "x" * 50_000, "ü" * 99, '"\\'], ids=lambda text: ascii(text[:9]))
 async def test_any_password_reaches_the_server_and_no_log(text: str) -> None:
     async with open_simulator() as simulator:
         error = await meet(simulator.url, password=PASSWORD + text, connect_timeout=2)
