@@ -89,17 +89,17 @@ class ServerSocket(StunProtocol):
             super().datagram_received(data, addr)
 
     async def send_data(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._send(data, addr)
+        self._send_on(data, addr)
 
     def send_stun(self, message: StunMessage, addr: tuple[str, int]) -> None:
         if self._agent.silent:
             return
         if self._agent.faults:
-            self._send(bytes(message), addr)
+            self._send_on(bytes(message), addr)
         else:
             super().send_stun(message, addr)
 
-    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
+    def _send_on(self, data: bytes, addr: tuple[str, int]) -> None:
         if not self._agent.silent:
             self._pass(data, self.transport.sendto, addr, to_client=True)
 

@@ -340,4 +340,4 @@ async def test_background_failures_are_counted_kept_and_logged(caplog: pytest.Lo
         failures = lease.background_failures
         assert failures.total == 20
         assert [failure.error for failure in failures.last] == [f"LookupError('number {n}')" for n in range(4, 20)]
-    assert "number 19" in caplog.text
+    assert "number 9" in caplog.text  # ten at once
