@@ -68,6 +68,8 @@ BYTES_LIMIT, OBJECTS_LIMIT = 1024.0, 0.1
 """Growth per cycle that is a leak."""
 OVERTIME = 1.5
 """Seconds by which a cycle may exceed its limits on a busy machine."""
+PATIENCE = 30.0
+"""Seconds after which a cycle counts as stuck: so does a server, whose pipeline may come to a standstill (seen)."""
 SHORT = 0.4
 """Seconds to connect to a server that says nothing."""
 CLOSE_TIMEOUT = 2.0
@@ -285,7 +287,8 @@ async def run(cycle: Cycle, row: Row, failures: list[str]) -> None:
     began = perf_counter()
     error: BaseException | None = None
     try:
-        await WAYS[row.way](cycle)
+        with trio.fail_after(PATIENCE):
+            await WAYS[row.way](cycle)
     except Exception as caught:  # noqa: BLE001 - judged below
         error = caught
     took = perf_counter() - began
