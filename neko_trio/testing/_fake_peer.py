@@ -46,6 +46,9 @@ class FakePeer:
         self.inputs: list[data_channel.ClientMessage] = []
         """What was sent on the data channel, decoded, pings left out."""
         self.closed = False
+        self.quiet = False
+        """Whether the server sends nothing by itself, and only answers pings."""
+        self._answered_at = trio.current_time()
         self.deaf_since: float | None = None
         """Since when nothing arrives from the server, nor at it (trio's clock): its process or the network is gone."""
         self.services: Services | None = None
@@ -130,6 +133,7 @@ class FakePeer:
         for message in map(data_channel.decode_client, messages):
             if isinstance(message, data_channel.Ping):
                 pong = data_channel.Pong(timestamp=message.timestamp, server_timestamp=message.timestamp)
+                self._answered_at = trio.current_time()
                 self.setup.on_data(data_channel.encode_server(pong))
             else:
                 self.inputs.append(message)
@@ -183,8 +187,10 @@ class FakePeer:
 
     @property
     def heard_at(self) -> float:
-        """Now (trio's clock), unless :attr:`deaf_since` is set: the server sends something all the time."""
-        return trio.current_time() if self.deaf_since is None else self.deaf_since
+        """Now (trio's clock): the server sends something all the time, unless :attr:`quiet` or :attr:`deaf_since`."""
+        if self.deaf_since is not None:
+            return self.deaf_since
+        return self._answered_at if self.quiet else trio.current_time()
 
     @property
     def video_packets(self) -> int:
