@@ -11,6 +11,14 @@ import pytest
 from tests.faults import report as matrix
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The runs on sockets are made once, hence in one process."""
+    if config.pluginmanager.has_plugin("xdist"):
+        for item in items:
+            if item.path.name == "test_matrix_sockets.py":
+                item.add_marker(pytest.mark.xdist_group("fault matrix on sockets"))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Take up what came of a cell, in whichever process it was run."""
     if report.when == "call":

@@ -16,7 +16,8 @@ class Finding:
     verdict: re.Pattern[str]
     why: str
     cell: Cell
-    """One in which it is found each time, in virtual time."""
+    """One in which it is found each time."""
+    rig: str = "virtual"
 
 
 _SAID = "(?:ConnectionRejected|Kicked|Replaced|LoginRefused)"
@@ -60,6 +61,21 @@ FINDINGS: tuple[Finding, ...] = (
         re.compile(r"call: InputInDoubt instead of recovers by a new WebSocket \(the media go on"),
         "the keys that a hold presses again every 8 s are not confirmed, and put input in doubt that nobody sent",
         Cell("control", "half_open", "on"),
+    ),
+    Finding(
+        "an answer too many",
+        re.compile(r"call: ProtocolViolation instead of works \(the next call"),
+        "what comes behind an answer is taken for the answer to the next call on that connection (RFC 9112 section 9.2"
+        " forbids it): it stands in h11's buffer, where the pool does not look",
+        Cell("rest", "duplicate", "off"),
+        "sockets",
+    ),
+    Finding(
+        "no patience while it is made anew",
+        re.compile(r"call: VideoStalled instead of (recovers by a new offer|lost: )"),
+        "VideoStalled counts on while the connection is made anew, when pictures should simply wait",
+        Cell("first_frame", "udp_blackhole", "again"),
+        "sockets",
     ),
 )
 

@@ -11,10 +11,12 @@ from tests.faults.table import (
     IN_DOUBT,
     LATER,
     LINK_WATCH,
+    MANY_LOSSES,
     MEDIA_WATCH,
     NEW_LINK,
     NEW_LOGIN,
     NEW_PEER,
+    REPEATED,
     RETRIED,
     SOON,
     WORKS,
@@ -27,6 +29,8 @@ from tests.faults.table import (
 
 UNNOTICED = 1.0
 """Seconds after the fault until which what was asked is done without anybody noticing."""
+
+_TWINS = ({WORKS, LATER}, {WORKS + REPEATED, LATER + REPEATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Limits:
                 CONNECT_TIMEOUT: self.connect_timeout + 0.1,
                 LINK_WATCH: 5.0 + 6.0 + 2.0,
                 MEDIA_WATCH: 5.2 + 2.5,
+                MANY_LOSSES: 30.0,
                 RETRIED: self.connect_timeout + 2.5,
             }[within]
         )
@@ -66,6 +71,7 @@ class Observed:
     entered: bool = False
     """The block was entered."""
     in_doubt: bool = False
+    repeated: bool = False
     call_error: Exception | None = None
     error: Exception | None = None
     logins: int = 0
@@ -99,7 +105,7 @@ class Observed:
         return self._success()
 
     def _success(self) -> str:
-        doubt = IN_DOUBT if self.in_doubt else ""
+        doubt = (IN_DOUBT if self.in_doubt else "") + (REPEATED if self.repeated else "")
         if self.logins > 1:
             return NEW_LOGIN + doubt
         if self.dials > 1:
@@ -111,8 +117,8 @@ class Observed:
     def verdict(self, allowed: Allowed, limits: Limits) -> str | None:
         """What is wrong with it, or ``None``."""
         outcome, outcomes = self.outcome, set(allowed.outcomes)
-        if limits.slack and outcomes & {WORKS, LATER}:
-            outcomes |= {WORKS, LATER}  # in real time a second is no promise; the limit below is
+        if limits.slack:  # in real time a second is no promise; the limit below is
+            outcomes |= {twin for pair in _TWINS if outcomes & pair for twin in pair}
         if outcome not in outcomes:
             expected = " or ".join(sorted(allowed.outcomes))
             cause = self.error or self.call_error

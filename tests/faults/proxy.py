@@ -6,6 +6,7 @@ It tells the rig what goes by (HTTP requests of the client, messages of the serv
 from __future__ import annotations
 
 import math
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -84,10 +85,23 @@ class Connection:
                 self.end(reset=False)
             elif self.slow:
                 await self._trickle(data)
-            else:
-                await self.client.send_all(data * 2 if self.twice else data)
+            elif self.twice:
+                data = await self._whole(server, data)
                 self.twice = False
+                await self.client.send_all(data * 2)
+            else:
+                await self.client.send_all(data)
         self.end(reset=False)
+
+    async def _whole(self, server: trio.SocketStream, data: bytes) -> bytes:
+        """The whole of an HTTP answer that has begun so."""
+        while b"\r\n\r\n" not in data:
+            data += await server.receive_some(_CHUNK)
+        length = re.search(rb"(?i)content-length: *(\d+)", data)
+        size = data.index(b"\r\n\r\n") + 4 + (int(length[1]) if length else 0)
+        while len(data) < size:
+            data += await server.receive_some(_CHUNK)
+        return data
 
     async def _trickle(self, data: bytes) -> None:
         for start in range(0, len(data), SLOW_BYTES):

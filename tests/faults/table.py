@@ -129,6 +129,9 @@ NEW_PEER = "recovers by a new offer"
 IN_DOUBT = ", InputInDoubt told"
 """Behind one that recovers: a call of input said that what went before it is in doubt, and nothing was repeated."""
 
+REPEATED = ", a key repeated"
+"""Behind one that works: a key whose release came late repeated meanwhile, as X does it (neko-protocol 5)."""
+
 
 def connect(error: type[Exception]) -> str:
     """``open_session`` raises exactly this."""
@@ -156,6 +159,8 @@ LINK_WATCH = "link watch"
 """A silent WebSocket is asked after 5 s, and given up 6 s later."""
 MEDIA_WATCH = "media watch"
 """A silent media connection is asked after 1.5 s, and given up 2.4 s later; the server says so after 5.2."""
+MANY_LOSSES = "many losses"
+"""SCTP waits a second, two, four before it sends again what was lost again; a text is hundreds of datagrams."""
 RETRIED = "retried"
 """A try that runs into the connect timeout, and the next, which does not."""
 

@@ -1,0 +1,44 @@
+"""The fault matrix on real sockets: all cells that were asked for run side by side, once, and each test judges one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from neko_trio.testing import leak_check
+from tests.faults import report, socket_rig
+from tests.faults.findings import known
+from tests.faults.outcome import Observed
+from tests.faults.rules import allowed
+from tests.faults.table import Allowed, Cell, cells
+
+pytestmark = [pytest.mark.real_time, pytest.mark.timeout(300)]
+
+CELLS = [cell for cell in cells() if isinstance(found := allowed(cell), Allowed) and "sockets" in found.rigs]
+
+
+@pytest.fixture(scope="module")
+def observed(request: pytest.FixtureRequest) -> dict[Cell, Observed]:
+    """What came of the cells whose tests are run in this process."""
+    chosen: list[Cell] = [
+        cast("Cell", item.callspec.params["cell"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.path == request.path and hasattr(item, "callspec")
+    ]
+    with leak_check():
+        return socket_rig.run_all(chosen)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_what_comes_of_it_is_allowed(
+    cell: Cell, observed: dict[Cell, Observed], record_property: Callable[[str, object], None]
+) -> None:
+    found = allowed(cell)
+    assert isinstance(found, Allowed)
+    wrong = observed[cell].verdict(found, socket_rig.LIMITS)
+    report.keep(record_property, observed[cell], wrong)
+    if wrong is not None and (finding := known(wrong)) is not None:
+        pytest.xfail(f"{finding.name}: {wrong}")
+    assert wrong is None, f"{cell}: {wrong}"
