@@ -6,7 +6,6 @@ Everything here runs on the asyncio thread, except what says "any thread". :mod:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +27,7 @@ from neko_trio.media.audio.decoder import AUDIO_FORMATS
 from neko_trio.media.audio.microphone import MicrophoneTrack
 from neko_trio.media.audio.receiver import AudioReceiver
 from neko_trio.media.audio.sender import SoundSender
+from neko_trio.media.closing import close_connection
 from neko_trio.media.codec_alias import AliasedOffer, alias_codec
 from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_report import IceReport, endpoint, read_report
@@ -37,13 +37,8 @@ from neko_trio.media.receiver import VideoReceiver
 from neko_trio.media.sctp_guard import SctpGuard
 from neko_trio.protocol.sdp import read_offer, without_candidates
 
-logger = logging.getLogger(__name__)
-
 SEND_LIMIT = 64 * 1024
 """Bytes that may lie unsent in the data channel before a sender waits."""
-PC_CLOSE_LIMIT = 0.8
-"""Seconds for aiortc's ``close``, which takes 3 ms. It closes by itself when the server says goodbye; where that is
-cancelled half-way, as at the end of the thread, a second ``close`` would wait for ever."""
 STRAGGLER_LIMIT = 1.0
 """Seconds that aiortc's connecting task has to end after the close."""
 HANDSHAKE_LIMIT = 0.5
@@ -305,13 +300,7 @@ class ReceivingPeer:
         if self._connecting is not None and self._in_dtls_handshake:
             # In the middle of it there is no goodbye; a server that gets none keeps the peer, watching, for 5 s.
             await asyncio.wait({self._connecting}, timeout=HANDSHAKE_LIMIT)
-        try:
-            async with asyncio.timeout(PC_CLOSE_LIMIT):
-                await self._pc.close()
-        except TimeoutError:
-            logger.warning("aiortc did not close its peer connection within %g s", PC_CLOSE_LIMIT)
-        except (AttributeError, KeyError) as error:  # of an offer that it took half of
-            logger.warning("aiortc did not close its peer connection: %r", error)
+        await close_connection(self._pc)
         await self.agent.close()  # when it was never installed, or aiortc did not come as far
         if self._connecting is not None:  # woken by the close, it has some steps left
             await asyncio.wait({self._connecting}, timeout=STRAGGLER_LIMIT)
