@@ -120,7 +120,10 @@ class Doors:
     async def offer_again(self, session_id: str, *, fresh: bool) -> None:
         """Nothing when there is no peer any more."""
         session = self._room.sessions.get(session_id)
-        if session is None or session.peer is None or session.peer.media is None:
+        if session is None or session.peer is None:
+            return
+        await session.peer.made.wait()  # an offer goes out before its peer is whole
+        if session.peer is None or session.peer.media is None:
             return
         if fresh:
             peer = session.peer
