@@ -113,8 +113,6 @@ class Parts:
         if isinstance(event, events.SystemInit) and self._state is None:
             self._build(initial_state(event))
         elif self._state is not None:
-            if isinstance(event, events.SystemInit):
-                self.key_map.forget()  # after an outage: whoever was there meanwhile may have changed it
             state = reduce_state(self._state.value, event)
             if state is not self._state.value:
                 self._state.set(state)
@@ -132,18 +130,18 @@ class Parts:
         if self.failure is not None:
             cell.fail(self.failure)
         self.cursor = CursorPort(lambda: cell.value.screen)
-        self.inputs = InputPort(admit=lambda: check_host(cell.value), on_sent=self.cursor.on_sent)
+        self.inputs = InputPort(admit=lambda: self._admit(check_host), on_sent=self.cursor.on_sent)
         self.inputs.returns = self.options.reconnect is not None
         self.sound_in.returns = self.inputs.returns and self.options.wants_peer
         clicks = Clicks(self.inputs)
         self.mouse = Mouse(self.inputs, cell, self.cursor, clicks)
         self.touch = Touch(self.inputs, cell, clicks)
-        self.clipboard = Clipboard(self.inputs, self.rest, cell, admit=lambda: check_host(cell.value))
+        self.clipboard = Clipboard(self.inputs, self.rest, cell, admit=lambda: self._admit(check_host))
         self.key_map = KeyMap(self.rest)
-        self.keyboard = Keyboard(self.inputs, self.key_map, self.clipboard, admit=lambda: check_host(cell.value))
+        self.keyboard = Keyboard(self.inputs, self.key_map, self.clipboard, admit=lambda: self._admit(check_host))
         self.microphones = Microphones(self.sound_in, cell)
-        self.files = Files(cell, self.inputs, self.rest, admit=lambda: check_may_act(cell.value))
-        self.links = Links(cell, self.inputs, self.rest, admit=lambda: check_may_act(cell.value))
+        self.files = Files(cell, self.inputs, self.rest, admit=lambda: self._admit(check_may_act))
+        self.links = Links(cell, self.inputs, self.rest, admit=lambda: self._admit(check_may_act))
         if self.options.wants_peer:
             self.video = VideoSwitch(
                 self.slot,
@@ -169,6 +167,12 @@ class Parts:
         self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
         ports = RoomPorts(cell, self.inputs, self.rest, self.bus)
         self.room, self.chat = Room(ports), Chat(ports)
+
+    def _admit(self, check: Callable[[State], None]) -> None:
+        """Raise the session's end, which says more than what it left of our rights, or what ``check`` does."""
+        if self.failure is not None:
+            raise self.failure()
+        check(self.state.value)
 
     @property
     def state(self) -> StateCell[State]:
@@ -256,6 +260,7 @@ class Parts:
         if returns and self.outage.repeats:
             self.control.on_link_lost()
             self.inputs.go_away()
+            self.key_map.forget()  # another may be host meanwhile, unseen
         else:
             self.inputs.unplug()
 

@@ -132,8 +132,6 @@ class Session:
         ``buffer`` waited and the oldest were dropped. Events from before the block are not delivered. Raises
         :class:`InvalidInput` for a buffer below 1.
         """
-        if buffer < 1:
-            raise InvalidInput(f"buffer={buffer!r} must be at least 1 event.")
         with self._parts.bus.subscribe(pattern, buffer) as subscription:
             yield subscription
 
@@ -169,7 +167,8 @@ class Session:
         """
         if timeout is not None and not timeout >= 0:
             raise InvalidInput(f"timeout={timeout!r} must be a number of seconds, 0 or more; None waits without end.")
-        with self._parts.bus.expect(event if isinstance(event, str) else event.event, where) as expected:
+        pattern: Any = event if isinstance(event, str) else getattr(event, "event", event)  # the bus refuses the rest
+        with self._parts.bus.expect(pattern, where) as expected:
             yield expected
             with trio.move_on_after(math.inf if timeout is None else timeout):
                 await expected.wait()
@@ -182,6 +181,8 @@ class Session:
         ``payload`` is anything JSON can hold; ``None`` leaves it out. Raises :class:`InvalidInput` when it cannot be
         written as JSON. Waits while a lost connection is made anew. Cancelled, the event was sent whole or not at all.
         """
+        if not isinstance(event, str) or not event:
+            raise InvalidInput(f"The name of an event is a text such as 'send/broadcast', not {event!r}.")
         try:
             text = requests.encode_raw(event, payload)
         except Malformed as error:

@@ -124,13 +124,7 @@ class InputPort:
         before the plan leaves: from then on it may have been sent.
         """
         while True:
-            if self._wires.away:
-                self._wires.raise_end()
-                await self._wires.wait_back()
-            regain = self._regain
-            if regain is not None:
-                self._wires.raise_end()
-                await regain()
+            await self.wait_role()
             async with self._turn:
                 self._wires.raise_failure()  # the end of the session says more than what it left of our rights
                 if self._interrupted:
@@ -183,13 +177,33 @@ class InputPort:
     async def quiet(self) -> AsyncIterator[None]:
         """A block in which the server itself moves the mouse and types: all input before has been handled, none leaves.
 
-        Raises ``InvalidInput`` while anything is held, which would spoil it, and what :meth:`flush` raises.
+        Waits as :meth:`submit` does for a host role that is away, and for a connection. Raises ``InvalidInput`` while
+        anything is held, which would spoil it, and what :meth:`flush` raises.
         """
-        async with self._turn:
-            if self._held:
-                raise InvalidInput("Keys or buttons are held.", hint="Let go of them first.")
-            await self.flush()
-            yield
+        while True:
+            await self.wait_role()
+            async with self._turn:
+                if self._interrupted:
+                    continue
+                if self._held:
+                    raise InvalidInput("Keys or buttons are held.", hint="Let go of them first.")
+                await self._flush(in_turn=True)
+                if self._interrupted:
+                    continue
+                yield
+                return
+
+    async def wait_role(self) -> None:
+        """Wait while the host role is away and wanted back, or the connection is made anew. Not always a checkpoint.
+
+        Raises what ended the session, and, where it waits, what is in doubt, which is told with that.
+        """
+        while self._interrupted:
+            self._wires.raise_end()
+            await self._wires.wait_back()
+            if self._regain is not None:
+                await self._regain()
+        self._wires.raise_failure()
 
     async def release(self, releases: Sequence[Release]) -> None:
         """Let go of these, if they are still held. A checkpoint. Cancelled, they stay in ``held`` or have been let go.
@@ -293,18 +307,21 @@ class InputPort:
         Cancelling is safe. Raises ``InputInDoubt`` when a connection ended before it confirmed its input, and
         ``SessionLost`` or ``SessionClosed`` when the session is over.
         """
+        await self._flush()
+
+    async def _flush(self, *, in_turn: bool = False) -> None:
         await trio.lowlevel.checkpoint()
         self._wires.raise_end()
         last = self._wires.last
         if last is not None and last.outstanding:
             if not self.certain:
                 await self._wires.barrier(last)
-                await self._wake()
+                await self._wake(in_turn)
                 return
             self._making_certain += 1
             try:
                 await self._wires.barrier(last)
-                await self._wake()
+                await self._wake(in_turn)
                 await self.ask()
             finally:
                 self._making_certain -= 1
@@ -325,16 +342,16 @@ class InputPort:
         await trio.lowlevel.checkpoint()
         return await self._wires.drain()
 
-    async def ask(self, *asked: ClientRequest) -> None:
+    async def ask(self, *asked: ClientRequest, admit: Callable[[], None] = lambda: None) -> None:
         """Send requests over the WebSocket and return when the server has handled them, and all events that they
-        caused have been seen. A checkpoint.
+        caused have been seen. A checkpoint. ``admit`` is called right before they leave, and may raise.
 
         With no request it is the WebSocket's barrier alone. Does not need the host role. Waits while the connection is
         made anew. Cancelled, the requests are sent all or none. Raises ``SessionLost`` or ``SessionClosed``, and
         ``InputInDoubt`` when a connection that is made anew went away before the server had confirmed them.
         """
         await trio.lowlevel.checkpoint()
-        await self._wires.ask(*asked)
+        await self._wires.ask(*asked, admit=admit)
 
     # -- inside
 
@@ -357,14 +374,18 @@ class InputPort:
         self.messages_total += len(messages)
         self._on_sent(messages)
 
-    async def _wake(self) -> None:
+    async def _wake(self, in_turn: bool) -> None:
         """Touches that the server has handed on are X's once it looks: see :meth:`Channel.send`."""
         touched = self._wires.last
         if touched is None or not touched.touched or self._interrupted:
             return
         touched.touched = False
         try:
-            await self.submit([WAKE])
+            if in_turn:  # the caller has it
+                self._admit()
+                await self._send(await self._wires.enter(), [WAKE], self._held)
+            else:
+                await self.submit([WAKE])
         except CallerError:
             return  # the host role is gone, and whoever needs it is told
         if self._wires.last is not None:

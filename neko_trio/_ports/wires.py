@@ -209,10 +209,11 @@ class Wires:
         except NekoError as error:
             raise self._as_told(error) from None
 
-    async def ask(self, *asked: ClientRequest) -> None:
+    async def ask(self, *asked: ClientRequest, admit: Callable[[], None] = lambda: None) -> None:
         """See :meth:`InputPort.ask`."""
         await self.wait_back()
         self.raise_failure()
+        admit()
         if self.socket is None:
             raise unplugged()
         try:

@@ -171,7 +171,7 @@ class Clipboard:
         (``with trio.fail_after(2): …``). Raises :class:`~neko_trio.errors.HostTaken` or
         :class:`~neko_trio.errors.NotAllowed` when the host role goes meanwhile, as the host alone is told.
         """
-        self._check(access=True)
+        await self._ready()
         await self._inputs.ask()  # so that what had been written before has been told
         with self._news.subscribe("*", _REMEMBERED) as news:
             await self._command(requests.ControlCut() if cut else requests.ControlCopy())
@@ -192,7 +192,6 @@ class Clipboard:
             raise InvalidInput("There is nothing to paste in an empty text.", step=STEP)
         chord = keys_of(self.paste_chord)
         if chord == keys_of(PASTE_CHORD):
-            self._check(access=text is not None)
             await self._command(requests.ControlPaste(text=text), text)
             return
         if self._inputs.held:
@@ -247,6 +246,12 @@ class Clipboard:
         """Raise why the clipboard could not be read and written now."""
         self._check(access=True)
 
+    async def _ready(self) -> None:
+        """Wait as input does for a host role that is away; raise why the clipboard could not be read and written."""
+        self._check_access()
+        await self._inputs.wait_role()
+        self._admit()
+
     def _check(self, *, access: bool) -> None:
         if access:
             self._check_access()
@@ -286,14 +291,14 @@ class Clipboard:
             raise
 
     async def _write(self, content: Content) -> None:
-        self._check(access=True)
+        await self._ready()
         await self._inputs.flush()
         await self.put(content)
 
     async def _get(self, path: str, limit: int) -> bytes:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InvalidInput(f"limit is a positive number of bytes, not {limit!r}.", step=STEP)
-        self._check(access=True)
+        await self._ready()
         await self._inputs.flush()
         self._check(access=True)
         body = Body(limit)
@@ -302,10 +307,13 @@ class Clipboard:
 
     async def _command(self, request: ClientRequest, text: str | None = None) -> None:
         async with self._writing, self._inputs.quiet():
-            self._check(access=text is not None)
-            if text is not None:
-                self._written.append(digest(text))
-            await self._inputs.ask(request)
+
+            def admit() -> None:
+                self._check(access=text is not None)
+                if text is not None:
+                    self._written.append(digest(text))
+
+            await self._inputs.ask(request, admit=admit)
 
 
 class _Nothing(NekoError):

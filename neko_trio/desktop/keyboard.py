@@ -119,6 +119,7 @@ class Keyboard:
         elif paste:
             await self._type([text], frozenset([text]))
         else:
+            await self._inputs.wait_role()
             async with self._turn:
                 await self._learn()
                 wanting = self._map.wanting(text)
@@ -140,6 +141,7 @@ class Keyboard:
         stood behind ``shift+``. Cancelled, all of it is sent or nothing.
         """
         keysyms = keys_of(combination, shifted=self._shift_held)
+        await self._inputs.wait_role()
         async with self._turn:
             await self._find_keys(keysyms)
             await self._inputs.submit(held_around(keysyms, ()))
@@ -153,6 +155,7 @@ class Keyboard:
         a press that follow each other directly, and no input of this session in between.
         """
         keysyms = keys_of(combination, shifted=self._shift_held)
+        await self._inputs.wait_role()
         async with self._turn:
             await self._find_keys(keysyms)
         releases = [KeyUp(keysym) for keysym in reversed(keysyms)]
@@ -228,6 +231,7 @@ class Keyboard:
         for stretch in pasted:
             checked(stretch)
         try:
+            await self._inputs.wait_role()
             self._clipboard.check()
         except NotAllowed as error:
             error.add_note("neko_trio: the text must be pasted, the server has not enough spare keycodes for it")
@@ -245,6 +249,7 @@ class Keyboard:
     async def _press_all(self, text: str) -> None:
         for start in range(0, len(text), CHUNK):
             chunk = text[start : start + CHUNK]
+            await self._inputs.wait_role()
             async with self._turn:
                 await self._learn()  # no news, unless another task or another host may have changed the layout
                 typed = self._under_shift(chunk) if self._shift_held else chunk
