@@ -12,7 +12,7 @@ import trio
 
 import neko_trio
 from neko_trio import Session
-from neko_trio.simulator import Timings, read_frame_code
+from neko_trio.simulator import InputEvent, SmallDesktop, Timings, read_frame_code
 from neko_trio.testing import TestServer, open_test_server
 from tests.integration.conftest import open_watch, unique
 
@@ -31,11 +31,24 @@ async def watched(session: Session) -> None:
         )
 
 
+class Witness(SmallDesktop):
+    """Knows when input reached it."""
+
+    def __init__(self) -> None:
+        super().__init__((320, 200))
+        self.reached: list[float] = []
+
+    def on_input(self, event: InputEvent, /) -> None:
+        self.reached.append(time.monotonic())
+        super().on_input(event)
+
+
 @pytest.mark.parametrize("video", ["live", "on_demand"])
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "watched"])
 async def test_a_fresh_frame_was_drawn_after_the_input(embedded_only: None, video: str, others: bool) -> None:
+    desktop = Witness()
     async with (
-        open_test_server(size=(320, 200), timings=Timings(pipeline_delay=DELAY)) as server,
+        open_test_server(size=(320, 200), desktop=desktop, timings=Timings(pipeline_delay=DELAY)) as server,
         neko_trio.open_session(server.url, username="agent", password=server.password, video=video) as session,
         trio.open_nursery() as nursery,
     ):
@@ -44,15 +57,16 @@ async def test_a_fresh_frame_was_drawn_after_the_input(embedded_only: None, vide
             await watched(session)
         moments = random.Random(6)
         async with session.control():
-            for _ in range(25):
+            for number in range(25):
                 await trio.sleep(moments.uniform(0, 0.3))
                 await session.keyboard.press("a")
-                asked = time.monotonic()
                 with trio.fail_after(5):
                     frame = await session.screen.frame(fresh=True)
                 code = read_frame_code(frame.to_ndarray())
                 assert code is not None
-                assert code.seconds > asked, f"drawn {asked - code.seconds:.3f} s before it was asked for"
+                assert len(desktop.reached) == 2 * (number + 1)
+                early = desktop.reached[-1] - code.seconds
+                assert early < 0, f"drawn {early:.3f} s before the input was there"
         nursery.cancel_scope.cancel()
 
 
