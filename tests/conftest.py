@@ -35,6 +35,8 @@ def whole_burst() -> None:
 
 MOST_WORKERS = 8
 """Each takes half a gigabyte."""
+MADE_ONCE = {"apart", "observed"}
+"""Fixtures of a module that cost too much to be made in each process: their tests stay together."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -61,7 +63,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give ``usefixtures("autojump_clock")`` its meaning, and keep together what shares a server in a process.
+    """Give ``usefixtures("autojump_clock")`` its meaning, and keep together what shares something that is made once.
 
     pytest-trio looks for a clock among a test's arguments only: without this, such a test runs in real time.
     """
@@ -71,7 +73,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         if "autojump_clock" in item.fixturenames and iscoroutinefunction(item.obj):
             item.add_marker(pytest.mark.trio(run=_run_in_virtual_time))
-        if side_by_side and "apart" in item.fixturenames:
+        if side_by_side and not MADE_ONCE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
