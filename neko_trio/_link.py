@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -46,7 +47,14 @@ class LinkCounts:
 
 
 def _lost() -> NekoError:
-    return SessionLost("The connection to the server is lost.", step="link")
+    return ServerUnreachable("The connection to the server is lost.", step="link")
+
+
+def _ended_by_server(how: str) -> NekoError:
+    return ServerUnreachable(
+        f"The server ended the connection ({how}).",
+        hint="Look at the server's log, and at proxies in between that cut idle or upgraded connections.",
+    )
 
 
 def _closed() -> NekoError:
@@ -61,6 +69,8 @@ class Link:
     ) -> None:
         self.opening_seconds = opening_seconds
         """How long dialling took, two round trips at least: TCP, and the upgrade."""
+        self.heard_at = trio.current_time()
+        """When the newest message came (trio's clock)."""
         self._socket = socket
         self._observe = observe
         self._init: events.SystemInit | None = None
@@ -107,12 +117,10 @@ class Link:
             except SocketEnded as ended:
                 if self._closing:
                     return
-                self._ended = _lost
-                raise ServerUnreachable(
-                    f"The server ended the connection ({ended}).",
-                    hint="Look at the server's log, and at proxies in between that cut idle or upgraded connections.",
-                ) from ended
+                self._ended = partial(_ended_by_server, str(ended))
+                raise self._ended() from ended
             self.counts.messages_received += 1
+            self.heard_at = trio.current_time()
             try:
                 event = events.decode(message)
             except Malformed as error:
@@ -218,14 +226,25 @@ class Link:
     # -- writing
 
     async def send(self, request: requests.ClientRequest) -> None:
-        """Send one event; return when it is written to the socket. See :meth:`send_texts`."""
-        await self.send_texts([requests.encode(request)])
+        """Send one event; return when it is written to the socket. A checkpoint. Raises what ended the link."""
+        await self._write([requests.encode(request)])
 
     async def send_texts(self, texts: list[str]) -> None:
         """Send encoded events in order; return when the last is written. A checkpoint.
 
-        Cancelled, all of them are sent or none. Raises what ended the link.
+        Cancelled, all of them are sent or none. Raises :class:`SessionLost` because of what ended the link: whether
+        the session ends with it is not the link's to say.
         """
+        try:
+            await self._write(texts)
+        except SessionLost:
+            raise
+        except NekoError as error:
+            raise SessionLost(
+                f"The connection to the server is lost: {error.message}", hint=error.hint, step="link"
+            ) from error
+
+    async def _write(self, texts: list[str]) -> None:
         if self._ended is not None:
             raise self._ended()
         try:

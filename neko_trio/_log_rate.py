@@ -22,6 +22,7 @@ SERVER_DRIVEN = (
     "neko_trio.media",
     "neko_trio.media.decoder",
     "neko_trio.media.receiving_peer",
+    "neko_trio.media.closing",
 )
 """Loggers that write because of what a server sends."""
 BURST = 10

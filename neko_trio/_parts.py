@@ -259,8 +259,9 @@ class Parts:
         """The link is gone. ``returns``: another may be made; what is sent meanwhile waits for it."""
         if returns and self.outage.repeats:
             self.control.on_link_lost()
-            self.inputs.go_away()
             self.key_map.forget()  # another may be host meanwhile, unseen
+        if returns:
+            self.inputs.go_away()  # until there is another, or the session is said to have failed
         else:
             self.inputs.unplug()
 

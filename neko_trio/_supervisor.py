@@ -107,7 +107,7 @@ class Supervisor:
 
     def _needs_login(self, error: NekoError) -> bool:
         """Whether the server has forgotten a token that this session got by logging in, as when it was restarted."""
-        dead = isinstance(error, LoginRefused) and error.step != "login"
+        dead = isinstance(error, LoginRefused) and error.token_unknown
         return dead and self._outage.repeats and self._parts.wiring.login is not None
 
     async def _with_login(self) -> None:

@@ -12,11 +12,12 @@ from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio.errors import NekoError, NotAllowed, VideoStalled
 
-STALL_PATIENCE = 5.0
+STALL_PATIENCE = 6.5
 """Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
 
 A loaded server takes up to 0.4 s to start its pipeline (seen), and the longest distance between keyframes that it
-configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go)."""
+configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go). A media connection that
+is dead altogether is noticed after four, and then it is that which is told, or mended."""
 
 
 class PicturePatience:

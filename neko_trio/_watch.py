@@ -116,10 +116,9 @@ class Watch:
         """Raise :class:`ServerUnreachable` when the WebSocket is dead. Until cancelled."""
         while True:
             self._suspicious = trio.Event()
-            before = link.counts.messages_received
-            with trio.move_on_after(LINK_QUIET):
+            with trio.move_on_at(link.heard_at + LINK_QUIET):
                 await self._suspicious.wait()
-            heard = link.counts.messages_received != before
+            heard = trio.current_time() < link.heard_at + LINK_QUIET
             if (heard and not self._suspicious.is_set()) or await self._answers():
                 continue
             link.give_up()

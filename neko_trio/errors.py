@@ -129,6 +129,9 @@ class InvalidInput(CallerError, ValueError):
 class LoginRefused(CallerError):
     """``POST /api/login`` was refused: wrong password, locked logins, or the member is connected already."""
 
+    token_unknown: bool = False
+    """The server does not know the token (any more): a new login may help."""
+
 
 class NotAllowed(CallerError):
     """The member's profile or the room's private mode forbids it; the server would have dropped it silently."""

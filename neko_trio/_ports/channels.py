@@ -141,13 +141,13 @@ class Channel(ABC):
         return True
 
     def lose(self) -> bool:
-        """The channel is gone. ``True`` when that leaves input in doubt."""
-        self._lost = True
+        """The channel is gone. ``True`` when that leaves input in doubt, once: it is told once."""
+        again, self._lost = self._lost, True
         for barrier in self._barriers.values():
             if not barrier.done.is_set():
                 barrier.lost = True
                 barrier.done.set()
-        return self.outstanding > 0
+        return self.outstanding > 0 and not again
 
     @abstractmethod
     async def _send(self, plan: Sequence[ClientMessage]) -> None: ...

@@ -248,6 +248,9 @@ class InputPort:
             except NekoError as error:  # the next plan tells it
                 if not isinstance(error, CallerError | SessionLost):
                     self._wires.note_doubt(connection_gone)
+                return
+        # Confirmed by itself: else a connection that is lost later would put in doubt what its caller never sent.
+        await self._wires.confirm()
 
     async def _send_anyway(self, messages: Sequence[ClientMessage], after: Held) -> None:
         """Send what must not wait, nor be told what is in doubt: that is left for the next plan or flush."""

@@ -191,7 +191,9 @@ class Wires:
         except NekoError as error:
             self.lose(channel)
             self._doubt = None  # this error tells it
-            raise self._as_told(error) from None
+            if (told := self._as_told(error)) is error:
+                raise  # ``from None`` would take its cause from it
+            raise told from None
 
     def _as_told(self, error: NekoError) -> NekoError:
         """The end of a link or a peer is not the session's where they are made anew."""
@@ -207,7 +209,18 @@ class Wires:
             cause = self._failure() if self._failure is not None else None
             raise connection_gone() from cause
         except NekoError as error:
-            raise self._as_told(error) from None
+            if (told := self._as_told(error)) is error:
+                raise
+            raise told from None
+
+    async def confirm(self) -> None:
+        """The barrier of what was last sent over, for whoever need not know what becomes of it."""
+        last = self.last
+        if last is not None and last.outstanding:
+            try:
+                await last.barrier()
+            except (ChannelLost, NekoError):
+                return  # lost, and then what is in doubt has been noted
 
     async def ask(self, *asked: ClientRequest, admit: Callable[[], None] = lambda: None) -> None:
         """See :meth:`InputPort.ask`."""
@@ -219,9 +232,14 @@ class Wires:
         try:
             await self.socket.barrier(asked)
         except ChannelLost:
-            raise (self._failure or (connection_gone if self.returns else unplugged))() from None
+            if not self.returns:
+                await self.wait_back()  # it will not come back: why, the session is about to say
+            ended = (self._failure or (connection_gone if self.returns else unplugged))()
+            raise ended from ended.__cause__  # ``from None`` would take that from it
         except NekoError as error:
-            raise self._as_told(error) from None
+            if (told := self._as_told(error)) is error:
+                raise
+            raise told from None
 
     async def drain(self) -> bool:
         """See :meth:`InputPort.drain_media`."""

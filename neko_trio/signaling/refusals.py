@@ -30,8 +30,13 @@ def refusal(message: str) -> NekoError:
     return ConnectionRejected(f"The server ended the connection: {shown!r}.", reason=message)
 
 
-def _login(text: str, hint: str) -> Callable[[str], NekoError]:
-    return lambda reason: LoginRefused(f"{text} ({reason}).", hint=hint)
+def _login(text: str, hint: str, *, token_unknown: bool = False) -> Callable[[str], NekoError]:
+    def refused(reason: str) -> NekoError:
+        error = LoginRefused(f"{text} ({reason}).", hint=hint)
+        error.token_unknown = token_unknown
+        return error
+
+    return refused
 
 
 def _rejected(
@@ -44,6 +49,7 @@ _KNOWN: dict[str, Callable[[str], NekoError]] = {
     "session not found": _login(
         "The server does not know this token",
         "It is wrong, or its session was logged out, deleted, or made invalid by a later login: log in again.",
+        token_unknown=True,
     ),
     "session login disabled": _login(
         "This member may not log in",

@@ -20,42 +20,7 @@ class Finding:
     rig: str = "virtual"
 
 
-_SAID = "(?:ConnectionRejected|Kicked|Replaced|LoginRefused)"
-
 FINDINGS: tuple[Finding, ...] = (
-    Finding(
-        "lost without a cause",
-        re.compile(r"lost: SessionLost instead of .*lost: (?!SessionLost)"),
-        "SessionLost has no __cause__ where a caller was sending or asking when the link ended: nothing says why",
-        Cell("running", "reset", "off"),
-    ),
-    Finding(
-        "connect ends with SessionLost",
-        re.compile(r"connect: SessionLost instead of connect: ServerUnreachable"),
-        "a WebSocket that ends while the handshake sends leaves open_session as SessionLost",
-        Cell("request", "close_1001", "off"),
-    ),
-    Finding(
-        "the link's end is not the session's",
-        re.compile(rf"call: {_SAID} instead of"),
-        "whoever sends when the server says why gets that word itself, not SessionLost, even when the session recovers",
-        Cell("running", "disconnect_kicked", "off"),
-    ),
-    Finding(
-        "a right taken for a token",
-        re.compile(
-            r"recovers by a new login(, InputInDoubt told)? instead of (connect: LoginRefused or )?lost: LoginRefused"
-            r"|connect: LoginRefused, and left behind|call: ServerUnreachable instead of lost: LoginRefused"
-        ),
-        "'session login disabled' is answered by a new login, and on a first connect the old one is not logged out",
-        Cell("on_demand", "disconnect_login_disabled", "on"),
-    ),
-    Finding(
-        "asked after ten seconds",
-        re.compile(r"recovers by a new WebSocket, but only after 16\.\d+ s"),
-        "LINK_QUIET is counted from the second window on that nothing came in: it takes 5 to 10 s",
-        Cell("running", "half_open", "on"),
-    ),
     Finding(
         "a hold's own presses",
         re.compile(r"call: InputInDoubt instead of recovers by a new WebSocket \(the media go on"),
