@@ -139,8 +139,7 @@ class Control:
         """The connection is gone, and is made anew. Never blocks. Before the input port is told."""
         lease = self._lease
         self._owed |= self._hosting and self._given and lease is None
-        self._hosting = self._given = self._asked = False
-        self._asked_of = None
+        self._hosting = self._given = self._asked = False  # who was asked may still give it: ``_asked_of`` stays
         if lease is not None and not lease.away:
             lease.interrupt()
             self._inputs.lose_role(self._regain)
@@ -162,6 +161,7 @@ class Control:
         return self._lease is not None and self._lease.interrupted and now.host is None
 
     async def _take_up_again(self) -> None:
+        await self._inputs.wait_back()
         async with self._turn:
             lease = self._lease
             if lease is None or not lease.interrupted:
@@ -238,8 +238,14 @@ class Control:
                 await self._free()
 
     async def _free(self) -> None:
-        """Wait until the role can be had, or never."""
-        await self._state.wait(lambda now: now.host is None or now.is_host or why_not_host(now) is not None)
+        """Wait until the role can be had, or never; or until the host does not know that it is wanted: on a connection
+        that has been made anew, where a request of before may belong to a session that is no more."""
+        await self._state.wait(
+            lambda now: now.host is None or now.is_host or why_not_host(now) is not None or self._unasked(now)
+        )
+
+    def _unasked(self, now: State) -> bool:
+        return not self._asked and not now.settings.implicit_hosting  # then to ask is to take
 
     @contextmanager
     def _wanting(self) -> Iterator[None]:
@@ -262,6 +268,8 @@ class Control:
 
     async def _take(self, *, wait: bool, steal: bool) -> bool | None:
         """Whether the role was taken here, not had before; ``None`` when the room is to be read again."""
+        if self._inputs.away:
+            return None  # lost while this waited for its turn: the room is as it was, not as it is
         before = self._state.value
         if before.is_host:
             return self._given
@@ -278,7 +286,7 @@ class Control:
             await self._request_by_rest()
         elif not wait:
             raise host_taken(before)
-        elif not self._asked and not implicit:  # with implicit hosting to ask is to take
+        elif self._unasked(before):
             self._asked, self._asked_of = True, before.host
             await self._inputs.ask(ControlRequest())
         after = self._state.value
@@ -368,7 +376,7 @@ class Control:
             if lease.away:
                 self._owed |= lease.interrupted and lease.taken
                 lease.stop_waits()
-                failure = self._inputs.give_up()
+                failure = self._inputs.give_up() or failure
         _raise_if(failure)
         if flushing.cancelled_caught:
             raise InputInDoubt(
@@ -383,7 +391,9 @@ class Control:
                 await self._inputs.flush()
             except NekoError as error:
                 failure = error
-        if lease is not self._lease or lease.away:
+        if lease.away:
+            return failure  # wanted back, but the block has ended: it is told what it will not see repeated
+        if lease is not self._lease:
             return None  # lost while flushing, and that says more
         lease.releasing = True  # that the role goes is our own doing from here on
         if lease.taken:

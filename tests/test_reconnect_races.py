@@ -1,0 +1,131 @@
+"""What becomes of a call in whose middle the connection is lost: moments that are easily missed, in virtual time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from neko_trio import Reconnect, Session
+from neko_trio.errors import InputInDoubt
+from neko_trio.protocol import requests
+from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
+from neko_trio.testing._scripted import system_init
+
+POLICY = Reconnect(jitter=0)
+
+
+async def down(session: Session) -> None:
+    """Wait until the loss has been noticed."""
+    await session._parts.up.wait(lambda up: not up)
+
+
+async def test_input_whose_confirmation_the_end_of_the_block_waited_for_is_in_doubt(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    async with (
+        open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def cut() -> None:
+            await trio.sleep(1)
+            server.host = None
+            server.on["send/unicast"] = server._unicast
+            server.end()
+
+        with pytest.raises(InputInDoubt):
+            async with session.control():
+                server.on["send/unicast"] = lambda _request: None
+                await session.mouse.click(5, 5)
+                nursery.start_soon(cut)
+
+
+async def test_who_waits_for_the_role_asks_for_it_on_the_next_connection_too(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    server.init = system_init(host="somebody")
+    server.on["control/request"] = lambda _request: None
+    async with open_scripted_session(server, FakeMedia(), reconnect=POLICY) as session:
+        held = trio.Event()
+
+        async def want() -> None:
+            async with session.control(wait=True):
+                held.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(want)
+            await trio.sleep(1)
+            assert len(server.got(requests.ControlRequest)) == 1
+            server.end()
+            await down(session)
+            await session.wait_connected()
+            await trio.sleep(1)
+            assert len(server.got(requests.ControlRequest)) == 2, "who is host there knows of no request"
+            server.give_host("agent-1")
+            with trio.fail_after(5):
+                await held.wait()
+        assert len(server.got(requests.ControlRelease)) == 1, "it was given because it was asked for"
+
+
+async def test_a_role_is_not_taken_for_ours_while_there_is_no_connection(autojump_clock: MockClock) -> None:
+    """One block's goodbye is cut off, and the next, which waited for its turn, looks at what was so before."""
+    server = ScriptedServer()
+    async with open_scripted_session(server, FakeMedia(), reconnect=POLICY) as session:
+        confirmed = trio.Event()
+
+        async def leave() -> None:
+            try:
+                async with session.control():
+                    server.on["send/unicast"] = lambda _request: None  # from here on nothing is confirmed
+                    server.on["control/release"] = lambda _request: None
+            except InputInDoubt:
+                confirmed.set()
+
+        async def enter() -> None:
+            await trio.sleep(0.5)
+            async with session.control():
+                assert session.connected or session.state.is_host
+                await session.wait_connected()
+                assert session.state.is_host
+                await session.mouse.move(3, 3)
+                await session.flush()
+
+        async def cut() -> None:
+            await trio.sleep(1)
+            server.on["send/unicast"] = server._unicast
+            server.on["control/release"] = lambda _request: server.give_host(None)
+            server.init = system_init(host=None)
+            server.end()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave)
+            nursery.start_soon(enter)
+            nursery.start_soon(cut)
+        assert confirmed.is_set()
+        assert len(server.got(requests.ControlRequest)) == 2
+        assert not session.state.is_host
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_role_that_was_given_on_request_during_an_outage_is_given_back(
+    waits: bool, autojump_clock: MockClock
+) -> None:
+    server = ScriptedServer()
+    server.init = system_init(host="somebody")
+    server.on["control/request"] = lambda _request: None
+    async with open_scripted_session(server, FakeMedia(), reconnect=POLICY) as session:
+
+        async def outage() -> None:
+            await trio.sleep(2)
+            server.init = system_init(host="agent-1")
+            server.end()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outage)
+            with trio.move_on_after(math.inf if waits else 1):
+                async with session.control(wait=True):
+                    assert waits
+        with trio.fail_after(5):
+            await session.wait_state(lambda state: state.host is None)
+        assert len(server.got(requests.ControlRelease)) == 1
