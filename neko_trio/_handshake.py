@@ -16,6 +16,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import trio
+
 from neko_trio._link import Link, Socket
 from neko_trio._peer_audio import PeerAudio
 from neko_trio._peer_tasks import PeerTasks
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("neko_trio.handshake")
 
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
+LATE_OFFER = 1.5
+"""Seconds from the request for which the offer of a connect that was given up is waited for, to answer it."""
+
 OpenPeerConnection = Callable[["PeerSetup"], AbstractAsyncContextManager["Peer"]]
 
 
@@ -81,8 +86,6 @@ class PeerOptions:
     """What the caller asked of the peer."""
 
     ice: IceOptions
-    leaves_by_logout: bool
-    """The session logs out at its end, which frees an unanswered offer at the server."""
     silence_limit: float = math.inf
     """Seconds from the answer on in which something of the server's media must have come."""
 
@@ -127,7 +130,7 @@ async def open_peer(
             video=requests.VideoRequest(disabled=True, selector=selector), audio=requests.AudioRequest(disabled=True)
         )
         provide: events.SignalProvide | None = None
-        answer_owed = not options.leaves_by_logout
+        answer_owed, asked_at = True, trio.current_time()
         try:
             await link.send(request)
             timeline.mark("request_sent")
@@ -185,7 +188,9 @@ async def open_peer(
                         await together(*closes)  # noqa: ASYNC102 - the budget is a shield
         except BaseException:  # cancelled, too: the offer is owed an answer
             if answer_owed and link.alive:
-                with attempt.budget.shield():
+                with attempt.budget.shield(), trio.CancelScope() as scope:
+                    if not signals.offered:
+                        scope.deadline = asked_at + LATE_OFFER
                     await _answer_anyway(provide, link, signals, open_connection, ports, options)  # noqa: ASYNC102 - so is it here
             raise
 
@@ -245,8 +250,9 @@ async def _answer_anyway(
 ) -> None:
     """Answer the offer that nobody wants any more: answered, the server drops it in 10 s; unanswered, never.
 
-    With a caller's token there is no logout that would free it. What fails here fails quietly: a better error, or a
-    cancellation, is on its way out.
+    Not by a logout either: that forgets a peer which is not watching (server internal/session/manager.go, Delete), and
+    its sockets and goroutines with it (seen). What fails here fails quietly: a better error, or a cancellation, is on
+    its way out.
     """
     timeline = Timeline()
     try:

@@ -86,6 +86,7 @@ class Services:
 
 
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection  # struck before the services are cancelled, it would wait for them for ever
 async def open_services() -> AsyncIterator[Services]:
     """Open a body with services around it.
 
@@ -94,19 +95,26 @@ async def open_services() -> AsyncIterator[Services]:
     service leaves bare, too, before all else. Services must end when cancelled: the block waits for them.
     """
     body: outcome.Outcome[None] = outcome.Value(None)
-    async with trio.open_nursery() as nursery:
-        services = Services(nursery)
-        try:
-            with services._body_scope:
-                yield services
-        except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside the nursery
-            body = outcome.Error(error)
-        finally:
-            # From here on the wait for the services is bounded by their own time limits. A cancellation from
-            # outside must not turn it into an exception of the nursery's that replaces the body's.
-            nursery.cancel_scope.shield = True
-            services.cancel()
-    failure = services.failure
+    interrupt: KeyboardInterrupt | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            services = Services(nursery)
+            try:
+                with services._body_scope:
+                    yield services
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside the nursery
+                body = outcome.Error(error)
+            finally:
+                # From here on the wait for the services is bounded by their own time limits. A cancellation from
+                # outside must not turn it into an exception of the nursery's that replaces the body's.
+                nursery.cancel_scope.shield = True
+                services.cancel()
+    except BaseExceptionGroup as group:
+        # The services raise nothing but that: a Ctrl-C that struck this task while it waited for their end.
+        interrupt = _interrupt(group)
+        if interrupt is None:
+            raise
+    failure = interrupt or services.failure
     if isinstance(body, outcome.Error) and not isinstance(failure, KeyboardInterrupt):
         if failure is not None and body.error is not failure:
             body.error.add_note(f"neko_trio: a service task failed as well: {failure!r}")
@@ -148,7 +156,11 @@ async def together(*steps: Callable[[], Awaitable[object]]) -> None:
 
 
 class Budget:
-    """One absolute deadline for every step of a close, started by the first of them (trio's clock, seconds)."""
+    """One absolute deadline for every step of a close, started by the first of them (trio's clock, seconds).
+
+    Each step may take half of what is left, so that one that hangs leaves time for those behind it; the last, the
+    logout, may take all of it.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -158,8 +170,10 @@ class Budget:
         """The next close has all of it again."""
         self._deadline = math.inf
 
-    def shield(self) -> trio.CancelScope:
-        """A shielded scope that ends with the budget."""
+    def shield(self, *, last: bool = False) -> trio.CancelScope:
+        """A shielded scope for one step."""
+        now = trio.current_time()
         if self._deadline == math.inf:
-            self._deadline = trio.current_time() + self._seconds
-        return trio.CancelScope(deadline=self._deadline, shield=True)
+            self._deadline = now + self._seconds
+        left = max(0.0, self._deadline - now)
+        return trio.CancelScope(deadline=now + (left if last else left / 2), shield=True)

@@ -261,9 +261,7 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
             services.settle()
             parts.attempt.closing = True
             if supervisor.connected.is_set():
-                with parts.attempt.budget.shield() as scope:
-                    # Half of the budget: the goodbye to the room must not cost the goodbye to the server.
-                    scope.deadline = min(scope.deadline, trio.current_time() + options.close_timeout / 2)
+                with parts.attempt.budget.shield():
                     await together(parts.control.give_back)  # noqa: ASYNC102 - the budget is a shield
             else:
                 supervisor.abandon()

@@ -129,7 +129,7 @@ class Supervisor:
         finally:
             credential, parts.credential = parts.credential, None
             if credential is not None and known:
-                with parts.attempt.budget.shield():
+                with parts.attempt.budget.shield(last=True):
                     await together(lambda: wiring.logout(credential))  # noqa: ASYNC102 - the budget is a shield
 
     async def _log_in(self) -> None:
@@ -172,7 +172,7 @@ class Supervisor:
                             await answered.wait()  # noqa: ASYNC102 - the budget is a shield
         except BaseException:  # cancelled, too: nobody else knows of this login
             if answer:
-                with parts.attempt.budget.shield():
+                with parts.attempt.budget.shield(last=True):
                     await together(lambda: wiring.logout(answer[0]))  # noqa: ASYNC102 - the budget is a shield
             raise
         return answer[0]
@@ -260,7 +260,6 @@ class Supervisor:
         again = self.connected.is_set()
         options = PeerOptions(
             ice=parts.options.ice,
-            leaves_by_logout=parts.wiring.login is not None,
             silence_limit=max(LEAST_SILENCE_LIMIT, 4 * link.opening_seconds) if again else math.inf,
         )
         with self._attempt() as scope:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -532,3 +533,36 @@ async def test_an_open_microphone_goes_on_with_the_next_peer(autojump_clock: Moc
             assert media.peers[-1].microphone.offers == [True]
     assert media.peers[-1].microphone.offers == [True, False]
     assert not media.peers[0].microphone.listening
+
+
+async def test_what_is_said_during_an_outage_is_known_by_the_name_of_the_new_login(autojump_clock: MockClock) -> None:
+    server, media = ScriptedServer(), FakeMedia()
+    me = "agent-1"
+
+    def echo(request: requests.ClientRequest) -> None:
+        assert isinstance(request, requests.ChatMessage)
+        server.send(events.ChatMessage(id=me, created="", content=events.ChatContent(text=request.text)))
+
+    def barrier(request: requests.ClientRequest) -> None:
+        assert isinstance(request, requests.SendUnicast)
+        server.send(
+            events.SendUnicast(sender=me, receiver=request.receiver, subject=request.subject, body=request.body)
+        )
+
+    server.on |= {"chat/message": echo, "send/unicast": barrier}
+    async with open_scripted_session(server, media, reconnect=POLICY) as session:
+        server.send(events.ChatInit(enabled=True))
+        await session.chat.say("before")
+        me = "agent-2"
+        assert server.init is not None
+        server.init = msgspec.structs.replace(
+            server.init,
+            session_id=me,
+            sessions={me: msgspec.structs.replace(server.init.sessions["agent-1"], id=me)},
+        )
+        server.on_connect = lambda: server.send(events.ChatInit(enabled=True))
+        server.end()
+        await down(session)
+        said = await session.chat.say("after")
+        assert said is not None
+        assert (said.id, session.state.session_id) == (me, me)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import trio
 
@@ -127,3 +129,25 @@ async def test_together_ends_every_step_whatever_becomes_of_the_others(caplog: p
         await together(refused, other)
     assert done == ["other"]
     assert "gone" in caplog.text
+
+
+def test_a_ctrl_c_while_the_services_end_comes_out_bare() -> None:
+    async def slow_to_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                signal.raise_signal(signal.SIGINT)  # not for this task, which is protected: for the one that waits
+                await trio.sleep(0.05)
+
+    async def main() -> None:
+        async with open_services() as services:
+            services.start_soon(slow_to_end)
+            await trio.sleep(0.01)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(main)
+    finally:
+        signal.signal(signal.SIGINT, before)

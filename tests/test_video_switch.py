@@ -14,6 +14,7 @@ from trio.testing import MockClock
 
 import neko_trio
 from neko_trio import Frame, Session
+from neko_trio._video_patience import STALL_PATIENCE
 from neko_trio.errors import InvalidInput, NotAllowed, SessionClosed, SessionLost, VideoOff, VideoStalled
 from neko_trio.protocol import events, requests
 from neko_trio.testing import FakeMedia, ScriptedServer, cancel_at_every_step, open_scripted_session
@@ -331,7 +332,7 @@ async def stalls(session: Session) -> VideoStalled:
     started = trio.current_time()
     with pytest.raises(VideoStalled) as caught:
         await session.screen.frame()
-    assert trio.current_time() - started == pytest.approx(5, abs=0.01)
+    assert trio.current_time() - started == pytest.approx(STALL_PATIENCE, abs=0.01)
     return caught.value
 
 
@@ -383,7 +384,7 @@ async def test_patience_begins_when_the_video_is_on(autojump_clock: MockClock, s
             server.on["signal/video"] = lambda _request: None  # switched on, and dead
             resumed = trio.current_time()
             nursery.start_soon(session.screen.resume)
-        assert ended == [pytest.approx(resumed + 5)]
+        assert ended == [pytest.approx(resumed + STALL_PATIENCE)]
 
 
 async def test_a_room_that_has_become_private_is_told(autojump_clock: MockClock, server: ScriptedServer) -> None:

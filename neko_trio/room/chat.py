@@ -32,8 +32,11 @@ class Chat(RoomCalls):
         request = checked(requests.ChatMessage(text=text))
         async with self._turn:
             await self._need("can_send")
-            me = self._ports.state.value.session_id
-            with self._ports.bus.expect(ChatMessage.event, lambda event: event.id == me and event.text == text) as echo:
+
+            def is_ours(event: ChatMessage) -> bool:  # where there is a new login meanwhile, by its name
+                return event.id == self._ports.state.value.session_id and event.text == text
+
+            with self._ports.bus.expect(ChatMessage.event, is_ours) as echo:
                 await self._ports.inputs.ask(request)
             if echo.arrived:
                 said: ChatMessage = echo.value

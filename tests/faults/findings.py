@@ -22,12 +22,6 @@ class Finding:
 
 FINDINGS: tuple[Finding, ...] = (
     Finding(
-        "a hold's own presses",
-        re.compile(r"call: InputInDoubt instead of recovers by a new WebSocket \(the media go on"),
-        "the keys that a hold presses again every 8 s are not confirmed, and put input in doubt that nobody sent",
-        Cell("control", "half_open", "on"),
-    ),
-    Finding(
         "an answer too many",
         re.compile(r"call: ProtocolViolation instead of works \(the next call"),
         "what comes behind an answer is taken for the answer to the next call on that connection (RFC 9112 section 9.2"

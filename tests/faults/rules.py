@@ -571,8 +571,7 @@ RULES: list[Rule] = [
         ("ice", "dtls"),
         ("udp_loss_30",),
         "each flight of DTLS is a few datagrams, of which every third is lost, and goes out again after 1, 2 and 4 s:"
-        " one in some dozens does not get through in time; and where every third packet is lost, a picture may take longer"
-        " than anybody waits for one",
+        " one in some dozens does not get through in time; and a picture may take longer than anybody waits for one",
         [WORKS, LATER, connect(IceFailed), call(VideoStalled)],
         CONNECT_TIMEOUT,
         again=AGAIN,

@@ -30,8 +30,8 @@ from tests.faults.table import CONNECT_TIMEOUT, LINK_WATCH, MEDIA_WATCH, RETRIED
 LIMITS = Limits(connect_timeout=4, close_timeout=2, slack=8)
 SIZE, RATE = (64, 64), 25
 AT_ONCE, WAITING = 8, 20
-"""Cells that run side by side: those that have something to do, and those that mostly wait. Each connects, which takes a
-tenth of a second of this one process: more at once do not come up within their connect_timeout (seen)."""
+"""Cells that run side by side: those that have something to do, and those that mostly wait. To connect takes a tenth of
+a second of this one process: more of them at once do not come up within their connect_timeout (seen)."""
 STALL, DOWN, HOLE = 0.5, 0.5, 0.75
 HANG = 60.0
 _PATHS = {b"/api/login": "login", b"/api/ws": "upgrade", b"/api/stats": "rest"}

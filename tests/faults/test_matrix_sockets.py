@@ -1,7 +1,7 @@
 """The fault matrix on real sockets: cells run side by side, once, and each test judges one.
 
-A sixth of the cells: all of them take a minute and a half of a machine that does nothing else, and are run by
-``python -m tests.faults --rig sockets``.
+A sixth of the cells, and none that moves 20 MB: all of them take a minute and a half of a machine that does nothing
+else, and are run by ``python -m tests.faults --rig sockets``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.real_time, pytest.mark.timeout(300)]
 
 SHARE = 6
 POSSIBLE = [cell for cell in cells() if isinstance(found := allowed(cell), Allowed) and "sockets" in found.rigs]
-CELLS = [cell for cell in POSSIBLE if crc32(str(cell).encode()) % SHARE == 0]
+CELLS = [cell for cell in POSSIBLE if crc32(str(cell).encode()) % SHARE == 0 and cell.fault != "message_20mb"]
 
 
 @pytest.fixture(scope="module")
