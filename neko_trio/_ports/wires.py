@@ -233,7 +233,8 @@ class Wires:
             await self.socket.barrier(asked)
         except ChannelLost:
             if not self.returns:
-                await self.wait_back()  # it will not come back: why, the session is about to say
+                # It will not come back: why, the session is about to say.
+                await self.wait_back()  # noqa: ASYNC120 - cancelled, that leaves in its place
             ended = (self._failure or (connection_gone if self.returns else unplugged))()
             raise ended from ended.__cause__  # ``from None`` would take that from it
         except NekoError as error:

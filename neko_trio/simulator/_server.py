@@ -189,7 +189,7 @@ async def open_simulator(
             try:
                 yield Simulator(room, rest, shown, heard, url=url, password=password, admin_password=admin_password)
             finally:
-                await doors.tell()
+                await doors.tell()  # noqa: ASYNC102 - shielded and bounded inside
     finally:
         with trio.CancelScope(shield=True):  # bounded: sockets that only listen
             for listener in listeners:
