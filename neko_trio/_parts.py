@@ -74,6 +74,7 @@ class Parts:
         self.microphones: Microphones
         self.bus: EventBus[events.ServerEvent] = EventBus()
         self.rest = RestPort()
+        self.rest.returns = options.reconnect is not None and wiring.login is not None
         self.epoch = 0
         self.link: Link | None = None
         self.peer: Peer | None = None

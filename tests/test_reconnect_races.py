@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from neko_trio import Reconnect, Session
-from neko_trio.errors import InputInDoubt
+from neko_trio.errors import InputInDoubt, LoginRefused, ServerUnreachable
 from neko_trio.protocol import requests
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
 from neko_trio.testing._scripted import system_init
@@ -129,3 +129,66 @@ async def test_a_role_that_was_given_on_request_during_an_outage_is_given_back(
         with trio.fail_after(5):
             await session.wait_state(lambda state: state.host is None)
         assert len(server.got(requests.ControlRelease)) == 1
+
+
+async def test_a_finger_that_an_outage_left_down_is_lifted_when_the_block_has_ended(autojump_clock: MockClock) -> None:
+    """The server lets go of keys and buttons when the role is released, and not of fingers."""
+    server = ScriptedServer()
+    async with open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session:
+        with pytest.raises(InputInDoubt):
+            async with session.control():
+                await session.touch.down(5, 5)
+                server.init = system_init(host="agent-1")
+                server.host = "agent-1"
+                server.end()
+                await down(session)
+        await session.wait_state(lambda state: state.host is None)
+        kinds = [type(request).__name__ for request in server.requests if request.event.startswith("control/")]
+        assert "ControlTouchEnd" in kinds[-4:], kinds
+
+
+async def test_a_role_that_is_being_given_back_is_not_taken_for_ours(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    async with open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session:
+        async with session.control():
+            server.init = system_init(host="agent-1")
+            server.dial_failure = ServerUnreachable("Nobody is there.")
+            server.end()
+            await down(session)
+        server.host = "agent-1"
+        server.on["control/release"] = lambda _request: None  # it takes a while
+        unanswered: list[requests.ClientRequest] = []
+        server.on["send/unicast"] = unanswered.append
+        server.dial_failure = None
+        await session.wait_connected()
+        await trio.sleep(1)
+        assert len(server.got(requests.ControlRelease)) == 1
+        async with trio.open_nursery() as nursery:
+
+            async def release() -> None:
+                await trio.sleep(0.5)  # within what a goodbye may take
+                server.give_host(None)
+                server.on["control/release"] = lambda _request: server.give_host(None)
+                server.on["send/unicast"] = server._unicast
+                for request in unanswered:
+                    server._unicast(request)
+
+            nursery.start_soon(release)
+            async with session.control():
+                await trio.sleep(3)
+                assert session.state.is_host
+        assert not session.state.is_host
+
+
+async def test_a_call_that_meets_a_server_which_has_forgotten_the_login_is_not_told_of_a_wrong_one(
+    autojump_clock: MockClock,
+) -> None:
+    def refuse(_json: object) -> None:
+        raise LoginRefused("The server refused the credential.")
+
+    for reconnect in (POLICY, None):
+        server = ScriptedServer()
+        server.rest.on["GET", "/api/whoami"] = refuse
+        async with open_scripted_session(server, FakeMedia(), reconnect=reconnect) as session:
+            with pytest.raises(ServerUnreachable if reconnect else LoginRefused):
+                await session.room.whoami()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 import trio
 
-from neko_trio.errors import NekoError, ServerUnreachable
+from neko_trio.errors import LoginRefused, NekoError, ServerUnreachable
 
 if TYPE_CHECKING:
     from neko_trio.signaling.answers import Answer
@@ -88,6 +88,8 @@ class RestPort:
         self._server: RestCalls | None = None
         self._failure: Callable[[], NekoError] | None = None
         self._scopes: set[trio.CancelScope] = set()
+        self.returns = False
+        """Whether a login that the server has forgotten is made anew: a refusal says only that this is not done yet."""
 
     def plug(self, server: RestCalls) -> None:
         """Call this one from now on."""
@@ -153,6 +155,10 @@ class RestPort:
             self._scopes.add(scope)
             try:
                 yield self._server
+            except LoginRefused as refused:
+                if self.returns:
+                    raise self._end() from refused
+                raise
             finally:
                 self._scopes.discard(scope)
 

@@ -323,9 +323,9 @@ class Control:
             await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
 
-    async def _take_back(self) -> None:
+    async def _take_back(self, deadline: float = math.inf) -> None:
         """The request may be on its way, and nobody wants it any more. In order behind it; harmless without it."""
-        with trio.move_on_after(self._close_timeout, shield=True):
+        with trio.move_on_at(min(deadline, trio.current_time() + self._close_timeout), shield=True):
             try:
                 await self._inputs.ask(ControlRelease())
             except NekoError as error:
@@ -336,10 +336,20 @@ class Control:
         return self._hosting and self._given and self._lease is None and self._waiting == 0
 
     async def _return_unwanted(self, waiting: int = 0) -> None:
-        """Release a role that was given on request, when all but ``waiting`` who wanted it have gone."""
-        if self._hosting and self._given and self._lease is None and self._waiting == waiting:
-            self._given = False  # once
-            await self._take_back()
+        """Release a role that was given on request, when all but ``waiting`` who wanted it have gone.
+
+        In its turn: who wants it now asks for it anew. Bounded, shielded.
+        """
+        deadline = trio.current_time() + self._close_timeout
+        with trio.move_on_at(deadline, shield=True):
+            async with self._turn:
+                if self._hosting and self._given and self._lease is None and self._waiting == waiting:
+                    self._given = False  # once
+                    try:
+                        await self._inputs.release_held()  # what an outage left down: a release lifts no finger
+                    except NekoError as error:
+                        logger.debug("could not let go of what was held: %s", error)
+                    await self._take_back(deadline)
 
     # -- giving it back
 
