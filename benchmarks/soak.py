@@ -18,9 +18,9 @@ datagrams is `neko_trio.testing.LossyNetwork`, which is in the client's.
 
 Exit code 1: a session was lost, or its connection without a fault; an error that no fault explains (tells its traceback
 and ends the run, unless --keep-going); sessions that were not well within --goal seconds of the end of a fault;
-something left at the end. Or drift, the last third of the samples against the one before: memory (the median of the
-resident set) more than 2 % above it; frames more than 1.5 times as late, on their way or at the reader; more
-descriptors, threads or tasks, counted in the quietest of the moments without a fault.
+something left at the end. Or drift, the last third of the samples against the one before, in runs of nine minutes and
+more: memory (the median of the resident set) more than 2 % above it; frames more than 1.5 times as late, on their way
+or at the reader; more descriptors, threads or tasks, counted in the quietest of the moments without a fault.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import os
 import random
 import sys
 import tracemalloc
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
@@ -51,10 +52,23 @@ from neko_trio.media.bridge import open_loops
 from neko_trio.testing._leaks import _tasks_of
 
 
+class Recent(logging.Handler):
+    """The newest lines of the package's log: what a failure is told with."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(relativeCreated)8.0f %(name)s: %(message)s"))
+        self.lines: deque[str] = deque(maxlen=12)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
 class Soak:
     """One run."""
 
-    def __init__(self, arguments: argparse.Namespace, server: Server, ground: Ground) -> None:
+    def __init__(self, arguments: argparse.Namespace, server: Server, ground: Ground, recent: Recent) -> None:
+        self._recent = recent
         self._arguments, self._server, self._ground = arguments, server, ground
         self.failures: list[str] = []
         self.samples: list[Sample] = []
@@ -88,7 +102,8 @@ class Soak:
 
     def _fail(self, what: str) -> None:
         self.failures.append(what)
-        print(f"failed: {what}", file=sys.stderr, flush=True)
+        before = "\n".join(f"    {line}" for line in self._recent.lines)
+        print(f"failed: {what}\n{before}", file=sys.stderr, flush=True)
         if not self._arguments.keep_going:
             self._scope.cancel()
 
@@ -176,13 +191,15 @@ def unexplained(left_there: Sequence[str], passers: Sequence[Passers]) -> list[s
 
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    name = f"soak-{os.getpid()}"
+    name, recent, log = f"soak-{os.getpid()}", Recent(), logging.getLogger("neko_trio")
+    log.addHandler(recent)
+    log.setLevel(logging.INFO)
     warm_up = argparse.Namespace(**{**vars(arguments), "minutes": 0.0})
     async with open_server(arguments, name) as (server, ground):
-        await Soak(warm_up, server, ground).run()  # loads what it needs
+        await Soak(warm_up, server, ground, recent).run()  # loads what it needs
         await workers_ended()
         before = held()
-        soak = Soak(arguments, server, ground)
+        soak = Soak(arguments, server, ground, recent)
         await soak.run()
         if not soak.failures or arguments.keep_going:
             soak.failures += unexplained(await AtServer(server).look(), soak.passers)

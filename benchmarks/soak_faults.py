@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +18,8 @@ from servers import started
 
 from neko_trio.signaling.url import parse_server_url
 from neko_trio.testing import LossyNetwork
+
+logger = logging.getLogger("neko_trio.soak")
 
 GRACE = 1.0
 """Seconds behind a recovery in which an error is still the fault's."""
@@ -116,8 +119,10 @@ class Faults:
         marks = [patient.mark() for patient in patients]
         fault = Fault(kind, perf_counter())
         self.struck.append(fault)
+        logger.info("%s strikes", kind)
         await KINDS[kind](self)
         fault.ended = perf_counter()
+        logger.info("%s ends", kind)
         async with trio.open_nursery() as nursery:
             for patient, mark in zip(patients, marks, strict=True):
                 nursery.start_soon(self._see, patient, mark, fault, fault.ended)

@@ -17,8 +17,8 @@ LATENCY_LIMIT = 1.5
 NOISE = {"latency": 0.1, "age": 0.002}
 """Seconds that frames may be later by in any case. ``Frame.latency`` is estimated from above, by what the server took
 to start or by as much as this: it is another for each connection, and the same until the next."""
-FEWEST = 6
-"""Samples of a third that can tell of drift."""
+SETTLED = 180.0
+"""Seconds that a third must cover to tell of drift: in the first minutes memory grows, as everything is used first."""
 COUNTS = ("fds", "threads", "trio_tasks", "asyncio_tasks")
 TIMES = ("latency", "latency_p95", "age", "fresh", "on_demand", "connect")
 
@@ -76,7 +76,7 @@ def least(samples: Sequence[Sample], name: str) -> int | None:
 def drift(samples: Sequence[Sample]) -> list[str]:
     """What has grown from the second third to the last."""
     _, before, last = thirds(samples)
-    if len(last) < FEWEST:
+    if not before or last[0].at - before[0].at < SETTLED:
         return []
     found = []
     was, now = (statistics.median(sample.resident for sample in part) for part in (before, last))

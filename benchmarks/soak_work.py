@@ -32,7 +32,7 @@ from neko_trio.errors import (
     SessionLost,
 )
 
-logger = logging.getLogger("soak")
+logger = logging.getLogger("neko_trio.soak")
 
 LIMIT = 300.0
 """Seconds that one outage may last."""
