@@ -231,7 +231,17 @@ async def test_what_the_server_does_not_have(neko_simulator: TestServer) -> None
         ) as session,
         session.control(),
     ):
-        await every(server, session, OFF)
+        await session.flush()
+        await session._parts.inputs.ask()  # what the plugins say of themselves, they say right after the connect
+        state = session.state
+        there = {
+            "filetransfer": state.file_transfer is not None and state.file_transfer.enabled,
+            "openinapp": state.opens_links,
+            "screencast": state.screencast,
+        }
+        if server.simulator is not None:
+            assert not any(there.values())
+        await every(server, session, [bad for bad in OFF if not there[bad.says]])
 
 
 async def every(server: TestServer, session: Session, table: list[Bad]) -> None:
