@@ -248,7 +248,10 @@ def _new_client(url: ServerUrl, ssl_context: ssl.SSLContext | None) -> httpx2.As
     _keep_secrets_out_of_logs()
     # For http a bare context, which is never used: the default one would read all certificates of the system.
     verify = tls_context(url, ssl_context) or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx2.AsyncClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False)
+    # A connection for each call: on one that is kept, bytes behind an answer would be taken for the answer to the next
+    # call, which RFC 9112 section 9.2 forbids and the library does not look for. It costs a call a round trip more.
+    once = httpx2.Limits(max_keepalive_connections=0)
+    return httpx2.AsyncClient(verify=verify, timeout=None, trust_env=False, follow_redirects=False, limits=once)
 
 
 async def login(url: ServerUrl, username: str, password: str, *, ssl_context: ssl.SSLContext | None = None) -> Login:

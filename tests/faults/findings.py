@@ -22,14 +22,6 @@ class Finding:
 
 FINDINGS: tuple[Finding, ...] = (
     Finding(
-        "an answer too many",
-        re.compile(r"call: ProtocolViolation instead of works \(the next call"),
-        "what comes behind an answer is taken for the answer to the next call on that connection (RFC 9112 section 9.2"
-        " forbids it): it stands in h11's buffer, where the pool does not look",
-        Cell("rest", "duplicate", "off"),
-        "sockets",
-    ),
-    Finding(
         "no patience while it is made anew",
         re.compile(r"call: VideoStalled instead of (recovers by a new offer|lost: )"),
         "VideoStalled counts on while the connection is made anew, when pictures should simply wait",

@@ -330,20 +330,22 @@ async def test_a_call_returns_its_json_or_raises_what_the_status_means(
             assert await rest.call("POST", "/api/room/control/take") == result
 
 
-async def test_calls_share_a_connection_below_the_prefix(serve: Serve, read_request: Reader, answer: Compose) -> None:
+async def test_each_call_has_a_connection_of_its_own_below_the_prefix(
+    serve: Serve, read_request: Reader, answer: Compose
+) -> None:
     requests = []
 
     async def handler(stream: AnyStream) -> None:
         while request := await read_request(stream):
             requests.append(request)
-            await stream.send_all(answer("200 OK", b"1"))
+            await stream.send_all(2 * answer("200 OK", b"%d" % len(requests)))  # one answer more than was asked for
 
     async with serve(handler) as served:
         url = ServerUrl("http", "127.0.0.1", served.url.port, "/pre%20fix")
         async with open_rest(url, Credential.bearer("x")) as rest:
-            await rest.call("GET", "/api/stats")
-            await rest.call("POST", "/api/room/settings", json={"private_mode": True})
-        assert served.accepted == 1
+            assert await rest.call("GET", "/api/stats") == 1
+            assert await rest.call("POST", "/api/room/settings", json={"private_mode": True}) == 2
+        assert served.accepted == 2
     assert requests[0].startswith(b"GET /pre%20fix/api/stats HTTP/1.1\r\n")
     assert b"Content-Type: application/json\r\n" in requests[1]
     assert requests[1].endswith(b'\r\n\r\n{"private_mode": true}')
