@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ pytest_plugins = ["pytester"]
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Two dozen tests, which are run as these here are."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)  # of the process that this one may be
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\ntestpaths = inner")
     pytester.makeconftest("from tests.side_by_side import pytest_cmdline_main, pytest_xdist_make_scheduler")
     inner = pytester.mkdir("inner")

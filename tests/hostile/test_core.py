@@ -78,10 +78,11 @@ def refuse_behind_others(server: ScriptedServer) -> None:
 
 async def test_who_sends_at_the_end_hears_the_servers_reason(autojump_clock: MockClock, server: ScriptedServer) -> None:
     """The reason is on its way when a send fails: it is told, not the bare loss of the socket."""
-    with pytest.raises(Kicked):
+    with pytest.raises(SessionLost) as caught:
         async with open_scripted_session(server, FakeMedia()) as session:
             refuse_behind_others(server)
             await session.send_event("x/y")
+    assert isinstance(caught.value.__cause__, Kicked), repr(caught.value.__cause__)
 
 
 async def test_a_heartbeat_into_a_dead_socket_does_not_hide_the_reason(
