@@ -135,10 +135,10 @@ def recoveries(kind: str, struck: Sequence[Fault]) -> dict[str, Any]:
 def chart(samples: Sequence[Sample], struck: Sequence[Fault], start: float, names: Sequence[str]) -> Chart:
     """All of it over time; ``start`` is the moment that the samples count from, ``names`` are the sessions'."""
 
-    def line(field: str, scale: float = 1.0, name: str | None = None) -> Line:
+    def line(field: str, scale: float = 1.0, name: str | None = None, *, dots: bool = False) -> Line:
         points = [(sample.at / 60, getattr(sample, field)) for sample in samples]
         shown = name or field.replace("_", " ")
-        return Line(shown, [(x, None if y is None else y * scale) for x, y in points])
+        return Line(shown, [(x, None if y is None else y * scale) for x, y in points], dots)
 
     ended = [fault for fault in struck if fault.ended is not None]
     times = [((fault.ended or start) - start) / 60 for fault in ended]
@@ -147,7 +147,7 @@ def chart(samples: Sequence[Sample], struck: Sequence[Fault], start: float, name
         for name in names
     ]
     first, middle, _ = thirds(samples)
-    pictures = [line(name, 1000) for name in ("fresh", "on_demand", "connect", "age")]
+    pictures = [line(name, 1000, dots=True) for name in ("fresh", "on_demand", "connect", "age")]  # some are rare
     return Chart(
         f"soak: {samples[-1].at / 60 if samples else 0:.0f} minutes, {len(struck)} faults",
         [
