@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling  # type: ignore[import-untyped]
 
 MOST_WORKERS = 8
-"""Each takes half a gigabyte."""
+"""Each takes up to a gigabyte."""
 MADE_ONCE = {"apart", "observed"}
 """Fixtures of a module that cost too much to be made in each process: their tests stay together."""
 
