@@ -54,8 +54,9 @@ async def sleep_awake(seconds: float) -> None:
         part = min(left, SLICE)
         due = trio.current_time() + part
         await trio.sleep_until(due)
-        if trio.current_time() - due < LATE:
-            left -= part
+        late = trio.current_time() - due
+        if late < LATE:
+            left -= part + late
 
 
 class Watch:
