@@ -162,8 +162,11 @@ class Faults:
     async def _restart(self, how: signal.Signals) -> None:
         server = self._server
         await server.end(how)
-        await trio.sleep(self._moments.uniform(0, 3))
-        await server.start()
+        try:
+            await trio.sleep(self._moments.uniform(0, 3))
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: a simulator that does not start in time is an error
+                await server.start()
 
     async def _stop(self) -> None:
         server = self._server

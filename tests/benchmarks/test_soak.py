@@ -194,6 +194,32 @@ async def test_a_fault_is_at_work_until_all_are_well(benchmark: ModuleType, auto
     assert network.conditions.loss == 0.0
 
 
+class Away:
+    """A server whose process is ended and started."""
+
+    def __init__(self) -> None:
+        self.runs = True
+
+    async def end(self, _how: signal.Signals) -> None:
+        self.runs = False
+
+    async def start(self) -> None:
+        await trio.sleep(1)
+        self.runs = True
+
+
+@script("soak_faults")
+async def test_what_is_broken_at_the_end_is_mended(benchmark: ModuleType, autojump_clock: trio.abc.Clock) -> None:
+    network, server = LossyNetwork(), Away()
+    ground = benchmark.Ground("http://127.0.0.1:9", 9, network, server)
+    for moment in range(50):
+        faults = benchmark.Faults(ground, random.Random(moment), 1.0, ["kill", "shutdown", "loss"], pytest.fail)
+        with trio.move_on_after(0.5 * moment):
+            await faults.strike_for_ever([])
+        assert server.runs
+        assert network.conditions.loss == 0.0
+
+
 @script("soak_faults")
 async def test_the_gate_lets_through_until_it_cuts(benchmark: ModuleType) -> None:
     async def greet(client: trio.SocketStream) -> None:
