@@ -38,6 +38,26 @@ def whole_burst() -> None:
     bound_logs()
 
 
+@pytest.fixture(autouse=True)
+def no_thread_in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where time is virtual, what a thread would do is done in place.
+
+    The clock jumps when all tasks wait and sees no thread at work: hours of heartbeats passed while a file was written,
+    and on a busy machine days.
+    """
+    in_thread = trio.to_thread.run_sync
+
+    async def run_sync(call: Callable[..., object], *arguments: object, **options: Any) -> object:
+        if not isinstance(trio.lowlevel.current_clock(), MockClock):
+            return await in_thread(call, *arguments, **options)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        result = call(*arguments)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return result
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give ``usefixtures("autojump_clock")`` its meaning.
