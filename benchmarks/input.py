@@ -9,8 +9,11 @@ data channel, over the WebSocket (a session without video), and pasted.
 A click is timed from the call on, in milliseconds: to the *confirmed* input (``flush()``), to the *shown* picture, the
 first in which its place looks different (``wait_change``, with the input confirmed), and to a *fresh* one
 (``frame(fresh=True)``), which was captured after the click had arrived, whatever a program makes of it. With the round
-trip of ``--round-trip`` on media and data channel, and without. ``decode`` is the time in FFmpeg per frame. Goal, at
-the 95th percentile: shown within the round trip, one frame interval, the decoding and 20 ms.
+trip of ``--round-trip`` on media and data channel, and without. ``decode`` is the time in FFmpeg per frame.
+
+Goal, in the median and at the 95th percentile: shown within the round trip, one frame interval, the decoding and 20 ms.
+A real server's intervals are not even (``gap``). Each click is held to its own: from the arrival, on the wire, of the
+picture before the one that shows it. What is left of its time then is ``beyond``.
 
 Exit code 1: the goal was missed, or a click was not seen.
 """
@@ -22,8 +25,8 @@ import random
 import statistics
 import string
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from itertools import pairwise
 from time import perf_counter
 from typing import Any
@@ -47,6 +50,7 @@ BUTTON = (32, 628, 368, 672)
 LETTERS = string.ascii_letters + string.digits + " "
 GAPS = 200
 """Gaps between two frames, from which the frame interval is taken."""
+TIMES = ("confirmed", "shown", "beyond", "ours", "fresh")
 PAUSE = 0.6
 """Seconds between two clicks: with less they would wait for each other, not to be taken for a double click."""
 
@@ -76,10 +80,14 @@ async def clicks(
     """Clicks into ``region``, with that round trip in seconds."""
     chance = random.Random(2)
     place = ((region[0] + region[2]) // 2, (region[1] + region[3]) // 2)
-    times: dict[str, list[float]] = {"confirmed": [], "shown": [], "ours": [], "fresh": []}
+    times: dict[str, list[float]] = {name: [] for name in TIMES}
     unseen = 0
     media = LossyNetwork(round_trip=round_trip) if round_trip else None
-    async with neko_trio.open_session(**server, media=media) as session, session.control():
+    async with (
+        neko_trio.open_session(**server, media=media) as session,
+        session.control(),
+        seen_arriving(session) as arrivals,
+    ):
         await session.mouse.move(*place)
         for number in range(count + 1):
             await session.screen.wait_stable(region, for_=0.2)
@@ -97,13 +105,15 @@ async def clicks(
                 continue
             shown = trio.current_time() - began
             ours = perf_counter() - change.frame.arrived
+            number_before = max(known for known in arrivals if known < change.frame.number)  # some are never decoded
+            interval = (change.frame.arrived - arrivals[number_before]) / (change.frame.number - number_before)
             await trio.sleep(PAUSE)
             began = trio.current_time()
             await session.mouse.click(*place)
             await session.screen.frame(fresh=True)
             fresh = trio.current_time() - began
             if number:  # the first warms up
-                for name, value in (("confirmed", confirmed), ("shown", shown), ("ours", ours), ("fresh", fresh)):
+                for name, value in zip(TIMES, (confirmed, shown, shown - interval, ours, fresh), strict=True):
                     times[name].append(value)
         gaps, decode = await pace(session)
     interval = statistics.median(gaps)
@@ -113,10 +123,28 @@ async def clicks(
         "gap_ms": rounded(gaps, scale=1000),
         "decode_ms": round(decode * 1000, 2),
         "goal_ms": round((round_trip + interval + decode + REACTION) * 1000, 1),
+        "beyond_goal_ms": round((round_trip + decode + REACTION) * 1000, 1),
         "clicks": len(times["shown"]),
         "unseen": unseen,
         **{name: rounded(values, scale=1000) for name, values in times.items() if values},
     }
+
+
+@asynccontextmanager
+async def seen_arriving(session: Session) -> AsyncIterator[dict[int, float]]:
+    """When each of the newest frames arrived, by its number."""
+    arrivals: dict[int, float] = {}
+
+    async def look() -> None:
+        async with session.screen.frames(buffer=GAPS) as frames:
+            async for frame in frames:
+                arrivals[frame.number] = frame.arrived
+                arrivals.pop(frame.number - GAPS, None)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        yield arrivals
+        nursery.cancel_scope.cancel()
 
 
 async def pace(session: Session) -> tuple[list[float], float]:
@@ -151,12 +179,10 @@ def table(result: dict[str, Any]) -> str:
     for row in result["clicks"]:
         lines.append(f"click, round trip {row['round_trip_ms']:g} ms, a frame every {row['frame_interval_ms']:g} ms:")
         lines += [
-            f"  {name:<11}{row[name]['median']:8.1f} ms, p95 {row[name]['p95']:8.1f}"
-            for name in ("confirmed", "shown", "ours", "fresh")
-            if name in row
+            f"  {name:<11}{row[name]['median']:8.1f} ms, p95 {row[name]['p95']:8.1f}" for name in TIMES if name in row
         ]
         lines.append(f"  gap        {row['gap_ms']['median']:8.1f} ms, p95 {row['gap_ms']['p95']:8.1f}")
-        lines.append(f"  goal       {row['goal_ms']:8.1f} ms for shown")
+        lines.append(f"  goal       {row['goal_ms']:8.1f} ms for shown, {row['beyond_goal_ms']:.1f} for beyond at p95")
     return "\n".join(lines)
 
 
@@ -167,8 +193,15 @@ def failures(result: dict[str, Any]) -> list[str]:
         name = f"round trip {row['round_trip_ms']:g} ms"
         if row["unseen"]:
             found.append(f"{name}: {row['unseen']} clicks were not seen")
-        if "shown" in row and row["shown"]["p95"] > row["goal_ms"]:
-            found.append(f"{name}: shown after {row['shown']['p95']} ms at p95, the goal is {row['goal_ms']}")
+        if "shown" not in row:
+            continue
+        shown, beyond = row["shown"], row["beyond"]
+        if shown["median"] > row["goal_ms"]:
+            found.append(f"{name}: shown after {shown['median']} ms in the median, the goal is {row['goal_ms']}")
+        if beyond["p95"] > row["beyond_goal_ms"]:
+            found.append(
+                f"{name}: shown {beyond['p95']} ms beyond its interval at p95, the goal is {row['beyond_goal_ms']}"
+            )
     return found
 
 
