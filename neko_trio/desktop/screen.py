@@ -81,7 +81,7 @@ class Screen:
         ``fresh``: a frame that was captured after all input sent before had reached the desktop (not: after a program
         has redrawn). That costs the barrier's round trip and, while the video runs, the time that frames spend on their
         way (50 ms, or a new start of the server's pipeline where it does not keep up); it works while paused, too.
-        While others watch, the pipeline cannot be started for this: right after a pause of this session's video, a frame
+        While others watch, the pipeline cannot be started for this: after a pause of this session's video, a frame
         that took more than 0.1 s to come may then be a little too old.
 
         ``cursor``: with the pointer painted on it, where it is by now, for a server whose video does not show it (by
