@@ -192,3 +192,21 @@ async def test_a_call_that_meets_a_server_which_has_forgotten_the_login_is_not_t
         async with open_scripted_session(server, FakeMedia(), reconnect=reconnect) as session:
             with pytest.raises(ServerUnreachable if reconnect else LoginRefused):
                 await session.room.whoami()
+
+
+async def test_a_tap_that_an_outage_cut_in_the_middle_leaves_no_finger_down(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    async with open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session:
+        with pytest.raises(InputInDoubt):
+            async with session.control():
+                server.on["send/unicast"] = lambda _request: None  # from here on nothing is confirmed
+                await session.touch.tap(5, 5)
+                server.on["send/unicast"] = server._unicast
+                server.init = system_init(host="agent-1")
+                server.host = "agent-1"
+                server.requests.clear()
+                server.end()
+                await down(session)
+        await session.wait_state(lambda state: state.host is None)
+        kinds = [request.event for request in server.requests if request.event.startswith("control/")]
+        assert kinds == ["control/touchend", "control/scroll", "control/release"]

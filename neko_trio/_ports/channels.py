@@ -6,12 +6,14 @@ The server reads the two independently, so order holds within one only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from itertools import count
 from typing import Protocol
 
 import trio
 
+from neko_trio._ports.held import Release
 from neko_trio.protocol import data_channel, requests
 from neko_trio.protocol.data_channel import (
     ButtonDown,
@@ -83,6 +85,7 @@ class Channel(ABC):
         self._begun = 0  # messages whose sending has begun, has ended, has been confirmed
         self._ended = 0
         self._confirmed = 0
+        self._releases: deque[tuple[int, Release]] = deque()  # not confirmed, each with the number of its message
         self._barriers: dict[int, _Barrier] = {}
         self._lost = False
         self.touched = False
@@ -92,6 +95,16 @@ class Channel(ABC):
     def outstanding(self) -> int:
         """Messages that may have been sent and that no barrier has confirmed."""
         return self._begun - self._confirmed
+
+    @property
+    def releases(self) -> list[Release]:
+        """Those of these messages that let go of something: what they let go of may be down still."""
+        return [release for _, release in self._releases]
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is gone."""
+        return self._lost
 
     @property
     @abstractmethod
@@ -108,6 +121,9 @@ class Channel(ABC):
         """
         if any(isinstance(message, _TOUCHES) for message in plan):
             plan, self.touched = [*plan, WAKE], True
+        for number, message in enumerate(plan, self._begun + 1):
+            if isinstance(message, Release):
+                self._releases.append((number, message))
         self._begun += len(plan)
         try:
             await self._send(plan)
@@ -137,6 +153,8 @@ class Channel(ABC):
         if barrier is None:
             return False
         self._confirmed = max(self._confirmed, barrier.settles)
+        while self._releases and self._releases[0][0] <= self._confirmed:
+            self._releases.popleft()
         barrier.done.set()
         return True
 

@@ -33,7 +33,7 @@ class Held:
     """
 
     def __init__(self, counts: dict[Release, int] | None = None, lifts: dict[Release, TouchEnd] | None = None) -> None:
-        self._counts: dict[Release, int] = counts or {}  # a finger's key says which, not where: see _finger()
+        self._counts: dict[Release, int] = counts or {}  # a finger's key says which, not where: see which()
         self._lifts: dict[Release, TouchEnd] = lifts or {}  # where each finger is
 
     def __bool__(self) -> bool:
@@ -43,6 +43,10 @@ class Held:
     def releases(self) -> tuple[Release, ...]:
         """The messages that let go of everything, newest first."""
         return tuple(self._lifts.get(key, key) for key in reversed(self._counts))
+
+    def has(self, release: Release) -> bool:
+        """Whether what this would let go of is held."""
+        return which(release) in self._counts
 
     def after(self, plan: Iterable[ClientMessage]) -> tuple[list[ClientMessage], Held]:
         """Those messages of ``plan`` that must be sent, and what is held once they are.
@@ -84,7 +88,7 @@ class Held:
         counts, lifts = dict(self._counts), dict(self._lifts)
         messages: list[ClientMessage] = []
         for release in releases:
-            key = _finger(release.touch_id) if isinstance(release, TouchEnd) else release
+            key = which(release)
             if key in counts and _let_go(counts, key):
                 messages.append(lifts.pop(key, key))  # a finger is lifted where it is
         return messages, Held(counts, lifts)
@@ -103,6 +107,11 @@ class Held:
         """What is held in either: the truth lies between the two."""
         counts = {key: max(self._counts.get(key, 0), count) for key, count in other._counts.items()}
         return Held({**self._counts, **counts}, {**self._lifts, **other._lifts})
+
+
+def which(release: Release) -> Release:
+    """Stands for the key, the button or the finger alone: a finger is the same one wherever it is lifted."""
+    return _finger(release.touch_id) if isinstance(release, TouchEnd) else release
 
 
 def _press(counts: dict[Release, int], key: Release, overlaps: bool) -> bool:

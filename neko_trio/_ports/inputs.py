@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 
 from neko_trio._ports.channels import WAKE, Channel, DataWire, SocketWire
+from neko_trio._ports.grip import Grip
 from neko_trio._ports.held import Held, Release
 from neko_trio._ports.wires import Wires, connection_gone, in_doubt
 from neko_trio.errors import CallerError, InvalidInput, NekoError, SessionLost
@@ -35,12 +36,9 @@ class InputPort:
         self._admit = admit
         self._on_sent = on_sent
         self._turn = trio.Lock()
-        self._wires = Wires()
-        self._held = Held()
+        self._grip = Grip()
+        self._wires = Wires(on_doubt=self._grip.doubt)
         self._losses = 0  # of the host role
-        self._leftover: dict[Release, None] = {}  # what a loss may have left pressed at the server
-        self._press_again = False  # what is held, of keys, the server has let go of since
-        self._pressed_at: dict[Release, float] = {}  # when each key and button last went down, trio's clock
         self._regain: Callable[[], Awaitable[None]] | None = None
         self._making_certain = 0
         self.certain = False
@@ -134,13 +132,13 @@ class InputPort:
                 if self._interrupted:
                     continue  # waiting for a barrier has cost us the host role, or the connection
                 self._admit()
-                messages, after = self._held.after(plan)
-                messages = [*self._first(self._held), *messages]
+                messages, after = self._grip.held.after(plan)
+                messages = [*self._grip.first(self._grip.held), *messages]
                 on_sending()
                 if messages:
                     await self._send(channel, messages, after)
                 else:
-                    self._held = after  # all of it is held already
+                    self._grip.held = after  # all of it is held already
                 return
 
     @property
@@ -185,7 +183,7 @@ class InputPort:
             async with self._turn:
                 if self._interrupted:
                     continue
-                if self._held:
+                if self._grip.held:
                     raise InvalidInput("Keys or buttons are held.", hint="Let go of them first.")
                 await self._flush(in_turn=True)
                 if self._interrupted:
@@ -211,23 +209,18 @@ class InputPort:
         Without the host role, or without a connection, they are forgotten: nothing can be sent.
         """
         async with self._turn:
-            messages, after = self._held.without(releases)
-            if self._interrupted:
-                self._held = after  # when the role is back, what was left pressed is let go before all else
-                return
-            messages = [*self._first(after)] if self._press_again else [*self._leftover, *messages]
-            if not messages:
-                self._held = after
+            messages, after = self._grip.without(releases)
+            if self._interrupted or not messages:
+                self._grip.held = after  # when the role is back, what was left pressed is let go before all else
                 return
             try:
                 await self._send_anyway(messages, after)
             except (CallerError, SessionLost):
-                self._held = Held()
+                self._grip.forget()
 
     def pressed_at(self, releases: Sequence[Release]) -> float | None:
         """When the first of these went down that is still held, by trio's clock; ``None`` when none is."""
-        held = self._held.releases
-        return min((self._pressed_at[key] for key in releases if key in held and key in self._pressed_at), default=None)
+        return self._grip.pressed_at(releases)
 
     async def press_again(self, releases: Sequence[Release], *, before: float) -> None:
         """Let go of the keys among these that went down by ``before`` and are still held, and press them at once again.
@@ -236,15 +229,14 @@ class InputPort:
         is sent or nothing. Without the host role, or without a connection, nothing is sent.
         """
         async with self._turn:
-            if self._interrupted or self._press_again:
+            if self._interrupted or self._grip.press_again:
                 return  # the first plan with the role presses them
-            held = self._held.releases
-            due = [key for key in releases if key in held and self._pressed_at.get(key, before + 1) <= before]
+            held, due = self._grip.held, self._grip.down_since(releases, before)
             plan = [each for key in due if isinstance(key, KeyUp) for each in (key, KeyDown(key.keysym))]
             if not plan:
                 return
             try:
-                await self._send_anyway(plan, self._held)
+                await self._send_anyway([*self._grip.first(held), *plan], held)
             except NekoError as error:  # the next plan tells it
                 if not isinstance(error, CallerError | SessionLost):
                     self._wires.note_doubt(connection_gone)
@@ -261,9 +253,9 @@ class InputPort:
 
     async def release_held(self) -> None:
         """Let go of everything this session holds. See :meth:`release`."""
-        while self._held:
-            await self.release(self._held.releases)
-        if self._leftover:
+        while self._grip.held:
+            await self.release(self._grip.held.releases)
+        if self._grip.left_pressed:
             await self.release(())
         await trio.lowlevel.checkpoint()
 
@@ -278,14 +270,13 @@ class InputPort:
         When it is wanted back, keys still held then are pressed again. A held button or finger is not, and input that
         no barrier has confirmed may have come too late: either is told once as ``InputInDoubt``.
         """
-        self._leftover.update(dict.fromkeys(self._held.releases))
         self._losses += 1
-        held, self._regain = self._held, regain
-        self._held = held.keys if regain is not None else Held()
-        self._press_again = bool(self._held)
+        self._regain = regain
+        self._grip.doubt(self._wires.releases)
+        broken = self._grip.lose(returns=regain is not None)
         if regain is None:
             return
-        if len(held.releases) > len(self._held.releases):
+        if broken:
             self._wires.note_doubt(_gesture_broken)
         elif self._making_certain or self._wires.outstanding:
             self._wires.note_doubt(_role_gone)
@@ -296,13 +287,14 @@ class InputPort:
 
     def give_up(self) -> NekoError | None:
         """The host role is not wanted back any more: return what there was to be told, and forget what was held."""
-        self._regain, self._held, self._press_again = None, Held(), False
+        self._regain = None
+        self._grip.forget()
         return self._wires.take_doubt()
 
     @property
     def held(self) -> tuple[Release, ...]:
         """The messages that would let go of what may be held now, newest first."""
-        return self._held.releases
+        return self._grip.held.releases
 
     async def flush(self) -> None:
         """Return when the server has handled all input before this. A checkpoint; no round trip when there was none.
@@ -359,20 +351,14 @@ class InputPort:
     # -- inside
 
     async def _send(self, channel: Channel, messages: Sequence[ClientMessage], after: Held) -> None:
-        self._held = self._held.joined(after)  # until it is certain that it was sent, what may be held is held
+        """Send them, which are ``self._grip.first(…)`` and what is to follow."""
+        self._grip.sending(messages, after, trio.current_time())
         losses = self._losses
-        now = trio.current_time()
-        for message in messages:
-            if isinstance(message, KeyDown):
-                self._pressed_at[KeyUp(message.keysym)] = now
-            elif isinstance(message, KeyUp):
-                self._pressed_at.pop(message, None)
         await self._wires.send(channel, messages)
         if losses == self._losses:
-            self._held, self._press_again = after, False
-            self._leftover.clear()
+            self._grip.sent(after, lost=channel.lost)
         elif self._regain is not None:
-            self._held = after.keys
+            self._grip.held = after.keys
         self.plans_total += 1
         self.messages_total += len(messages)
         self._on_sent(messages)
@@ -386,17 +372,14 @@ class InputPort:
         try:
             if in_turn:  # the caller has it
                 self._admit()
-                await self._send(await self._wires.enter(), [WAKE], self._held)
+                channel, held = await self._wires.enter(), self._grip.held
+                await self._send(channel, [*self._grip.first(held), WAKE], held)
             else:
                 await self.submit([WAKE])
         except CallerError:
             return  # the host role is gone, and whoever needs it is told
         if self._wires.last is not None:
             await self._wires.barrier(self._wires.last)
-
-    def _first(self, held: Held) -> Iterable[ClientMessage]:
-        """What goes before the next plan, so that the server's keys and buttons are those of ``held``."""
-        return (*self._leftover, *(held.presses if self._press_again else ()))
 
 
 def _role_gone() -> NekoError:

@@ -6,7 +6,7 @@ to send waits for it; without that, there being none is an error at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
@@ -19,6 +19,7 @@ from neko_trio._ports.channels import (
     SocketInput,
     SocketWire,
 )
+from neko_trio._ports.held import Release
 from neko_trio.errors import InputInDoubt, NekoError, SessionClosed, SessionLost
 from neko_trio.protocol.data_channel import ClientMessage, Pong
 from neko_trio.protocol.events import SendUnicast
@@ -35,7 +36,9 @@ took 25 ms to the real server's pong, some of 256 lost a datagram and took the 1
 class Wires:
     """Which channel the next input takes, in order with what went before. Trio thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_doubt: Callable[[Iterable[Release]], None]) -> None:
+        """``on_doubt`` is told, when a channel has gone, which of its releases may not have arrived."""
+        self._on_doubt = on_doubt
         self.data: DataInput | None = None
         self.socket: SocketInput | None = None
         self.last: Channel | None = None
@@ -102,6 +105,7 @@ class Wires:
         """The channel is gone."""
         if channel.lose():
             self.note_doubt(connection_gone)
+            self._on_doubt(channel.releases)
         if self.last is channel:
             self.last = None
 
@@ -128,6 +132,11 @@ class Wires:
     def outstanding(self) -> bool:
         """Whether there is input that no barrier has confirmed."""
         return any(channel is not None and channel.outstanding for channel in (self.data, self.socket))
+
+    @property
+    def releases(self) -> list[Release]:
+        """Those messages of it that let go of something."""
+        return [release for channel in (self.data, self.socket) if channel is not None for release in channel.releases]
 
     def note_doubt(self, doubt: Callable[[], NekoError]) -> None:
         """For the next plan or flush to tell; of several the last."""
@@ -209,6 +218,8 @@ class Wires:
             cause = self._failure() if self._failure is not None else None
             raise connection_gone() from cause
         except NekoError as error:
+            self.lose(channel)
+            self._doubt = None  # this error tells it
             if (told := self._as_told(error)) is error:
                 raise
             raise told from None

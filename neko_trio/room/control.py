@@ -345,11 +345,15 @@ class Control:
             async with self._turn:
                 if self._hosting and self._given and self._lease is None and self._waiting == waiting:
                     self._given = False  # once
-                    try:
-                        await self._inputs.release_held()  # what an outage left down: a release lifts no finger
-                    except NekoError as error:
-                        logger.debug("could not let go of what was held: %s", error)
+                    await self._let_go()  # of what an outage left down
                     await self._take_back(deadline)
+
+    async def _let_go(self) -> None:
+        """Before the role goes: the server lets go of keys and buttons then by itself, and of no finger."""
+        try:
+            await self._inputs.release_held()
+        except NekoError as error:
+            logger.debug("could not let go of what was held: %s", error)
 
     # -- giving it back
 
@@ -401,6 +405,8 @@ class Control:
                 await self._inputs.flush()
             except NekoError as error:
                 failure = error
+            if failure is not None and not lease.away:
+                await self._let_go()  # of what the input that failed may have left down
         if lease.away:
             return failure  # wanted back, but the block has ended: it is told what it will not see repeated
         if lease is not self._lease:

@@ -95,6 +95,8 @@ class Server:
                 self._wake[channel] = trio.Event()
                 await self._wake[channel].wait()
             await trio.sleep(self.data_delay if channel == "data" else self.socket_delay)
+            if not queue:
+                continue  # what was on its way has gone with its wire
             message = queue.popleft()
             if isinstance(message, bytes):
                 self._on_data(data_channel.decode_client(message))
