@@ -38,7 +38,7 @@ class InputPort:
         self._turn = trio.Lock()
         self._grip = Grip()
         self._wires = Wires(on_doubt=self._grip.doubt)
-        self._losses = 0  # of the host role
+        self._role_losses = 0
         self._regain: Callable[[], Awaitable[None]] | None = None
         self._making_certain = 0
         self.certain = False
@@ -75,6 +75,11 @@ class InputPort:
     def away(self) -> bool:
         """Whether there is no connection, and one is being made."""
         return self._wires.away
+
+    @property
+    def losses(self) -> int:
+        """Differs from before when a connection has been lost since, which is made anew: something went by unseen."""
+        return self._wires.losses
 
     async def wait_back(self) -> None:
         """Wait while a connection is being made anew. Not a checkpoint when one is there, or none will come."""
@@ -191,13 +196,16 @@ class InputPort:
                 yield
                 return
 
-    async def wait_role(self) -> None:
+    async def wait_role(self, *, tell: bool = True) -> None:
         """Wait while the host role is away and wanted back, or the connection is made anew. Not always a checkpoint.
 
-        Raises what ended the session, and, where it waits, what is in doubt, which is told with that.
+        Raises what ended the session, and, where it waits, what is in doubt, which is told with that; ``tell=False``
+        leaves that for the next plan or flush.
         """
         while self._interrupted:
-            self._wires.raise_end()
+            if tell:
+                self._wires.raise_end()
+            self._wires.raise_failure()
             await self._wires.wait_back()
             if self._regain is not None:
                 await self._regain()
@@ -270,7 +278,7 @@ class InputPort:
         When it is wanted back, keys still held then are pressed again. A held button or finger is not, and input that
         no barrier has confirmed may have come too late: either is told once as ``InputInDoubt``.
         """
-        self._losses += 1
+        self._role_losses += 1
         self._regain = regain
         self._grip.doubt(self._wires.releases)
         broken = self._grip.lose(returns=regain is not None)
@@ -353,9 +361,9 @@ class InputPort:
     async def _send(self, channel: Channel, messages: Sequence[ClientMessage], after: Held) -> None:
         """Send them, which are ``self._grip.first(…)`` and what is to follow."""
         self._grip.sending(messages, after, trio.current_time())
-        losses = self._losses
+        role_losses = self._role_losses
         await self._wires.send(channel, messages)
-        if losses == self._losses:
+        if role_losses == self._role_losses:
             self._grip.sent(after, lost=channel.lost)
         elif self._regain is not None:
             self._grip.held = after.keys

@@ -45,6 +45,8 @@ class Wires:
         """The one that input was last sent over, while it is there."""
         self.returns = False
         """Whether a connection that is lost is made anew: then what it carried is in doubt, and no session is lost."""
+        self.losses = 0
+        """How often there was reason to say that a connection is lost that is made anew."""
         self._session_id = ""
         self._doubt: Callable[[], NekoError] | None = None
         self._failure: Callable[[], NekoError] | None = None
@@ -75,6 +77,7 @@ class Wires:
 
     def go_away(self) -> None:
         """:meth:`unplug`, and the next plan waits: another link is being made."""
+        self.losses += 1
         self.unplug()
         if self._back is None and self._failure is None:
             self._back = trio.Event()
@@ -130,13 +133,17 @@ class Wires:
 
     @property
     def outstanding(self) -> bool:
-        """Whether there is input that no barrier has confirmed."""
-        return any(channel is not None and channel.outstanding for channel in (self.data, self.socket))
+        """Whether there is input that no barrier has confirmed, and of which nothing has been told yet."""
+        return any(channel.outstanding for channel in self._alive)
 
     @property
     def releases(self) -> list[Release]:
         """Those messages of it that let go of something."""
-        return [release for channel in (self.data, self.socket) if channel is not None for release in channel.releases]
+        return [release for channel in self._alive for release in channel.releases]
+
+    @property
+    def _alive(self) -> list[Channel]:
+        return [channel for channel in (self.data, self.socket) if channel is not None and not channel.lost]
 
     def note_doubt(self, doubt: Callable[[], NekoError]) -> None:
         """For the next plan or flush to tell; of several the last."""
@@ -207,7 +214,10 @@ class Wires:
     def _as_told(self, error: NekoError) -> NekoError:
         """The end of a link or a peer is not the session's where they are made anew."""
         ends = isinstance(error, SessionLost | SessionClosed) and self._failure is None
-        return connection_gone() if ends and self.returns else error
+        if not ends or not self.returns:
+            return error
+        self.losses += 1
+        return connection_gone()
 
     async def barrier(self, channel: Channel) -> None:
         """Its barrier. Raises ``InputInDoubt`` when it goes away first."""

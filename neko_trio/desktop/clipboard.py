@@ -127,6 +127,7 @@ class Clipboard:
         name (its ``internal/api/room/clipboard.go`` does not look), so it is checked here. ``limit`` as in
         :meth:`read`.
         """
+        await self._settled()
         try:
             image = await self._get(f"{_PATH}/image.png", limit)
         except _Nothing:
@@ -137,6 +138,11 @@ class Clipboard:
 
     async def content(self, *, limit: int = LIMIT) -> Content | None:
         """Text and HTML in one call, ``None`` when nothing in the clipboard has a text."""
+        await self._settled()
+        return await self.look(limit=limit)
+
+    async def look(self, *, limit: int = LIMIT) -> Content | None:
+        """:meth:`content` without waiting for the input before."""
         try:
             body = await self._get(_PATH, limit)
         except _Nothing:
@@ -252,6 +258,10 @@ class Clipboard:
         await self._inputs.wait_role()
         self._admit()
 
+    async def _settled(self) -> None:
+        await self._ready()
+        await self._inputs.flush()
+
     def _check(self, *, access: bool) -> None:
         if access:
             self._check_access()
@@ -291,15 +301,12 @@ class Clipboard:
             raise
 
     async def _write(self, content: Content) -> None:
-        await self._ready()
-        await self._inputs.flush()
+        await self._settled()
         await self.put(content)
 
     async def _get(self, path: str, limit: int) -> bytes:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
             raise InvalidInput(f"limit is a positive number of bytes, not {limit!r}.", step=STEP)
-        await self._ready()
-        await self._inputs.flush()
         self._check(access=True)
         body = Body(limit)
         await self._rest.download(path, body, limit=None, step=STEP, refusals={**_REFUSALS, 500: _Nothing})
