@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from neko_trio import Reconnect, Session
-from neko_trio.errors import InputInDoubt, LoginRefused, ServerUnreachable
+from neko_trio.errors import ControlLost, InputInDoubt, LoginRefused, ServerUnreachable
 from neko_trio.protocol import requests
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
 from neko_trio.testing._scripted import system_init
@@ -210,3 +210,107 @@ async def test_a_tap_that_an_outage_cut_in_the_middle_leaves_no_finger_down(auto
         await session.wait_state(lambda state: state.host is None)
         kinds = [request.event for request in server.requests if request.event.startswith("control/")]
         assert kinds == ["control/touchend", "control/scroll", "control/release"]
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5, 10.0])
+async def test_a_role_that_was_owed_and_is_free_again_is_owed_no_more(late: float, autojump_clock: MockClock) -> None:
+    """What a server that had stopped still makes of an old request goes back; what is given later is a gift."""
+    server = ScriptedServer()
+    async with open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session:
+        async with session.control():
+            server.init = system_init(host=None if late else "agent-1")
+            server.dial_failure = ServerUnreachable("Nobody is there.")
+            server.end()
+            await down(session)
+        server.host = server.dial_failure = None
+        await session.wait_connected()
+        if late:
+            await trio.sleep(late)
+            server.give_host("agent-1")
+        await trio.sleep(1)
+        assert session.state.is_host is (late == 10.0)
+        assert len(server.got(requests.ControlRelease)) == (late != 10.0)
+
+
+async def test_a_block_that_ends_while_its_role_is_asked_for_again_owes_it(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    async with open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session:
+
+        async def answer(request: requests.ClientRequest) -> None:
+            await trio.sleep(5)
+            server.give_host("agent-1")
+            server.on["send/unicast"] = server._unicast
+            for each in unanswered:
+                server._unicast(each)
+
+        unanswered: list[requests.ClientRequest] = []
+        async with trio.open_nursery() as nursery, session.control():
+            server.on["control/request"] = lambda request: nursery.start_soon(answer, request)
+            server.on["send/unicast"] = unanswered.append
+            server.end()
+            await down(session)
+            await session.wait_connected()
+            await trio.sleep(1)
+            assert len(server.got(requests.ControlRequest)) == 2
+        await trio.sleep(1)
+        assert not session.state.is_host
+
+
+@pytest.mark.parametrize("outage", [0.0, 1.5])
+@pytest.mark.parametrize("drops", [False, True])
+async def test_an_outage_does_not_begin_the_patience_anew(
+    outage: float, drops: bool, autojump_clock: MockClock
+) -> None:
+    server = ScriptedServer()
+    server.on["control/request"] = lambda _request: None
+    async with open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session:
+        server.give_host("agent-1")
+        await session.wait_state(lambda state: state.is_host)
+
+        async def cut() -> None:
+            server.init, server.delays["dial"] = system_init(host="somebody"), outage
+            while True:
+                await trio.sleep(2)
+                if drops:  # the next connection at once, too
+                    server.on_connect = drop
+                server.end()
+
+        def drop() -> None:
+            server.on_connect = lambda: None
+            server.end()
+
+        began = trio.current_time()
+        with pytest.raises(ControlLost):
+            async with session.control(regain=5), trio.open_nursery() as nursery:
+                server.give_host("somebody")
+                await session.wait_state(lambda state: not state.is_host)
+                nursery.start_soon(cut)
+                await session.mouse.move(1, 1)
+        assert trio.current_time() == pytest.approx(began + 5)
+
+
+async def test_an_outage_alone_takes_nothing_of_the_patience(autojump_clock: MockClock) -> None:
+    """Its time is the policy's to limit, as it is for a block without patience."""
+    server = ScriptedServer()
+    async with (
+        open_scripted_session(server, FakeMedia(), video="off", reconnect=POLICY) as session,
+        session.control(regain=2),
+    ):
+        server.delays["dial"] = 8
+        server.end()
+        await down(session)
+        await session.mouse.move(1, 1)
+        assert trio.current_time() == pytest.approx(8)
+        await session.flush()
+
+        async def give() -> None:
+            await trio.sleep(9.5)
+            server.give_host("agent-1")
+
+        server.init, server.on["control/request"] = system_init(host="somebody"), lambda _request: None
+        server.end()
+        await down(session)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give)
+            await session.mouse.move(2, 2)
+        assert trio.current_time() == pytest.approx(17.5)

@@ -206,9 +206,7 @@ class InputPort:
             if tell:
                 self._wires.raise_end()
             self._wires.raise_failure()
-            await self._wires.wait_back()
-            if self._regain is not None:
-                await self._regain()
+            await (self._wires.wait_back if self._regain is None else self._regain)()
         self._wires.raise_failure()
 
     async def release(self, releases: Sequence[Release]) -> None:

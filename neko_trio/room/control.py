@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -13,9 +13,11 @@ import trio
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio.errors import CallerError, ControlLocked, HostTaken, InputInDoubt, InvalidInput, NekoError, NotAllowed
-from neko_trio.protocol.requests import ControlRelease, ControlRequest
+from neko_trio.protocol.requests import ControlRelease
+from neko_trio.room.asking import Asking, raise_if
+from neko_trio.room.claim import Claim
 from neko_trio.room.lease import Lease, Use, lost
-from neko_trio.room.rights import host_name, host_taken, why_not_host
+from neko_trio.room.rights import why_not_host
 
 if TYPE_CHECKING:
     from neko_trio._state import State
@@ -41,16 +43,11 @@ class Control:
         """``take`` is the admin's ``POST /api/room/control/take``; ``close_timeout`` in seconds bounds giving back."""
         self._state = state
         self._inputs = inputs
-        self._take_by_rest = take
         self._close_timeout = close_timeout
         self._turn = trio.Lock()
         self._lease: Lease | None = None
-        self._hosting = state.value.is_host
-        self._waiting = 0  # who would have the role from its host, of blocks to enter and of input
-        self._asked = False  # since they began to wait
-        self._asked_of: str | None = None  # the host who may still give it because of that
-        self._given = False  # it was given, because of that
-        self._owed = False  # a connection was lost before we could give back what may be ours on the next one
+        self._claim = claim = Claim(hosting=state.value.is_host, away=lambda: inputs.away)
+        self._asking = Asking(state, inputs, claim, take=take, close_timeout=close_timeout)
 
     @asynccontextmanager
     async def control(
@@ -70,11 +67,14 @@ class Control:
 
         Losing the role cancels the block and raises :class:`~neko_trio.errors.ControlLost`. With ``regain`` it does
         not: nothing is sent while another is host, and the next input call of the session waits politely. It asks the
-        host once, when it begins to wait, and goes on when the role is given or free; a number is the longest such
-        wait, in seconds, after which the block is lost all the same. Keys held meanwhile are pressed again. What cannot
-        be mended raises :class:`~neko_trio.errors.InputInDoubt` from the next input call, once: input that was sent and
-        not confirmed (by ``flush()``) when the role went, and a gesture with a button or a finger down. Locked
-        controls, private mode and a right that is withdrawn end the block at once, as nobody could give the role back.
+        host once, when it begins to wait, and goes on when the role is given or free. A number is the most seconds
+        from when input first waits while another has the role until it is back; then the block is lost all the same.
+        That is one deadline for each time that the role is taken: neither a connection that is made anew meanwhile nor
+        a call that gives up and waits once more begins it again. Who sends nothing waits for nothing, and how long an
+        outage alone may last is ``reconnect=``'s to say. Keys held meanwhile are pressed again. What cannot be mended
+        raises :class:`~neko_trio.errors.InputInDoubt` from the next input call, once: input that was sent and not
+        confirmed (by ``flush()``) when the role went, and a gesture with a button or a finger down. Locked controls,
+        private mode and a right that is withdrawn end the block at once, as nobody could give the role back.
 
         A connection that is lost and made anew (``reconnect=``) does not end the block: the role is asked for again
         unless the server has kept it for us. When another has it by then, that is a loss as above.
@@ -100,20 +100,15 @@ class Control:
 
     def on_state(self, state: State) -> None:
         """A new snapshot has been set. Never blocks."""
-        lease, was_host, self._hosting = self._lease, self._hosting, state.is_host
+        lease, was_host = self._lease, self._claim.hosting
+        self._claim.on_state(state)
         if state.is_host:
-            if not was_host:
-                self._given, self._asked, self._asked_of = self._owed or self._asked_of is not None, False, None
-                self._owed = False
-                if lease is not None and lease.away:
-                    lease.come_back(self._given)
-                    self._inputs.resume()
+            if not was_host and lease is not None and lease.away:
+                lease.come_back(self._claim.given)
+                self._inputs.resume()
             return
-        if state.host != self._asked_of:
-            self._asked_of = None
         refused = why_not_host(state)
         if was_host:
-            self._given = False
             if lease is not None and refused is None and lease.patient:
                 self._inputs.lose_role(self._regain)
                 lease.go_away(state)
@@ -138,8 +133,7 @@ class Control:
     def on_link_lost(self) -> None:
         """The connection is gone, and is made anew. Never blocks. Before the input port is told."""
         lease = self._lease
-        self._owed |= self._hosting and self._given and lease is None
-        self._hosting = self._given = self._asked = False  # who was asked may still give it: ``_asked_of`` stays
+        self._claim.on_link_lost(used=lease is not None)
         if lease is not None and not lease.away:
             lease.interrupt()
             self._inputs.lose_role(self._regain)
@@ -149,8 +143,11 @@ class Control:
         for it again when it was lost with a connection that has been made anew."""
         try:
             while True:
-                await self._state.wait(lambda now: self._unwanted or self._vacant(now))
-                if self._unwanted:
+                await self._state.wait(lambda now: self._claim.unsettled or self._unwanted or self._vacant(now))
+                if self._claim.unsettled:
+                    await self._inputs.wait_back()
+                    self._claim.settle()
+                elif self._unwanted:
                     await self._return_unwanted()
                 else:
                     await self._take_up_again()
@@ -167,7 +164,7 @@ class Control:
             if lease is None or not lease.interrupted:
                 return
             try:
-                taken = await self._take(wait=True, steal=False)
+                taken = await self._asking.take(wait=True, steal=False)
             except InputInDoubt:
                 return  # the connection has gone again
             except CallerError as refused:
@@ -178,6 +175,8 @@ class Control:
                 return
             if taken is not None:
                 lease.taken |= taken
+                if lease is not self._lease:
+                    self._claim.given |= taken  # its last block has ended meanwhile
 
     async def give_back(self) -> None:
         """The session ends: let go, flush, and release the role if it is used and was taken here. Bounded, shielded.
@@ -198,14 +197,14 @@ class Control:
 
     async def _join(self, patience: float | None, *, wait: bool, steal: bool) -> Use:
         use = Use(patience)
-        with self._wanting():
+        with self._claim.wanting():
             try:
                 while True:
                     await self._inputs.wait_back()
                     async with self._turn:
                         taken: bool | None = False
                         if self._lease is None or self._lease.away:
-                            taken = await self._take_surely(wait=wait, steal=steal)
+                            taken = await self._asking.take_surely(wait=wait, steal=steal)
                         if taken is not None:
                             lease = self._lease = self._lease or Lease()
                             lease.taken |= taken
@@ -216,124 +215,40 @@ class Control:
                     if not steal:
                         await self._free()
             except BaseException:  # cancelled, too: it may be given to nobody any more
-                if self._waiting == 1:
+                if self._claim.waiting == 1:
                     await self._return_unwanted(waiting=1)  # noqa: ASYNC102 - shielded and bounded inside
                 raise
 
     async def _regain(self) -> None:
-        """Input waits until the role is back, or not wanted back any more."""
+        """Input waits until the role is back, or not wanted back any more; for a connection, too."""
         lease = self._lease
         if lease is None or not lease.away:
+            await self._inputs.wait_back()
             await trio.lowlevel.checkpoint()
             return
-        with self._wanting(), lease.waiting():
+        with self._claim.wanting(), lease.waiting():
             while True:
+                await self._inputs.wait_back()
                 async with self._turn:
-                    if not lease.away or self._inputs.away:
+                    if not lease.away:
                         return
-                    taken = await self._take_surely(wait=True, steal=False)
+                    taken = await self._asking.take_surely(wait=True, steal=False)
                     if taken is not None:
                         lease.taken |= taken
                         return
-                await self._free()
+                if not self._inputs.away:
+                    await self._free()
 
     async def _free(self) -> None:
         """Wait until the role can be had, or never; or until the host does not know that it is wanted: on a connection
         that has been made anew, where a request of before may belong to a session that is no more."""
         await self._state.wait(
-            lambda now: now.host is None or now.is_host or why_not_host(now) is not None or self._unasked(now)
+            lambda now: now.host is None or now.is_host or why_not_host(now) is not None or self._claim.unasked(now)
         )
-
-    def _unasked(self, now: State) -> bool:
-        return not self._asked and not now.settings.implicit_hosting  # then to ask is to take
-
-    @contextmanager
-    def _wanting(self) -> Iterator[None]:
-        """Whoever waits in here wants the role: the host is asked once for all of them."""
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            if self._waiting == 0:
-                self._asked = False
-
-    async def _take_surely(self, *, wait: bool, steal: bool) -> bool | None:
-        """:meth:`_take`; ``None``, too, when the connection was lost meanwhile and is made anew: then ask again."""
-        try:
-            return await self._take(wait=wait, steal=steal)
-        except InputInDoubt:
-            await self._inputs.wait_back()
-            return None
-
-    async def _take(self, *, wait: bool, steal: bool) -> bool | None:
-        """Whether the role was taken here, not had before; ``None`` when the room is to be read again."""
-        if self._inputs.away:
-            return None  # lost while this waited for its turn: the room is as it was, not as it is
-        before = self._state.value
-        if before.is_host:
-            return self._given
-        _raise_if(why_not_host(before))
-        implicit = before.settings.implicit_hosting
-        if before.host is None or (steal and implicit):
-            await self._request()
-        elif steal:
-            if not before.profile.is_admin:
-                raise NotAllowed(
-                    f"{host_name(before)} controls the desktop, and only an admin can take that away.",
-                    hint="Use control(wait=True) to ask for it.",
-                )
-            await self._request_by_rest()
-        elif not wait:
-            raise host_taken(before)
-        elif self._unasked(before):
-            self._asked, self._asked_of = True, before.host
-            await self._inputs.ask(ControlRequest())
-        after = self._state.value
-        if after.is_host:
-            return True
-        _raise_if(why_not_host(after))
-        if before.host is None and after is before:
-            raise NotAllowed("The server did not make this session host, and gave no reason.", step="control")
-        if before.host is None and after.host is not None:
-            self._asked, self._asked_of = True, after.host  # who was faster got the request
-        if after.host is not None and not wait and not (steal and before.host is None):
-            raise host_taken(after)
-        return None
-
-    async def _request(self) -> None:
-        """Ask on the WebSocket, and return when the answer, if there is one, has been seen."""
-        try:
-            await self._inputs.ask(ControlRequest())
-        except InputInDoubt:
-            self._owed = True  # whoever still wants it asks again on the next connection
-            raise
-        except BaseException:  # cancelled, too: nobody wants it any more
-            await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
-            raise
-
-    async def _request_by_rest(self) -> None:
-        try:
-            await self._take_by_rest()
-            await self._inputs.ask()  # control/host was sent before the answer: this makes it seen
-        except InputInDoubt:
-            self._owed = True
-            raise
-        except BaseException:  # cancelled, too: nobody wants it any more
-            await self._take_back()  # noqa: ASYNC102 - shielded and bounded inside
-            raise
-
-    async def _take_back(self, deadline: float = math.inf) -> None:
-        """The request may be on its way, and nobody wants it any more. In order behind it; harmless without it."""
-        with trio.move_on_at(min(deadline, trio.current_time() + self._close_timeout), shield=True):
-            try:
-                await self._inputs.ask(ControlRelease())
-            except NekoError as error:
-                logger.debug("could not take a request for the host role back: %s", error)
 
     @property
     def _unwanted(self) -> bool:
-        return self._hosting and self._given and self._lease is None and self._waiting == 0
+        return self._lease is None and self._claim.idle(waiting=0)
 
     async def _return_unwanted(self, waiting: int = 0) -> None:
         """Release a role that was given on request, when all but ``waiting`` who wanted it have gone.
@@ -343,10 +258,10 @@ class Control:
         deadline = trio.current_time() + self._close_timeout
         with trio.move_on_at(deadline, shield=True):
             async with self._turn:
-                if self._hosting and self._given and self._lease is None and self._waiting == waiting:
-                    self._given = False  # once
+                if self._lease is None and self._claim.idle(waiting=waiting):
+                    self._claim.given = False  # once
                     await self._let_go()  # of what an outage left down
-                    await self._take_back(deadline)
+                    await self._asking.take_back(deadline)
 
     async def _let_go(self) -> None:
         """Before the role goes: the server lets go of keys and buttons then by itself, and of no finger."""
@@ -388,10 +303,11 @@ class Control:
         if is_last():
             self._lease = None
             if lease.away:
-                self._owed |= lease.interrupted and lease.taken
+                if lease.interrupted and lease.taken:
+                    self._claim.owe()
                 lease.stop_waits()
                 failure = self._inputs.give_up() or failure
-        _raise_if(failure)
+        raise_if(failure)
         if flushing.cancelled_caught:
             raise InputInDoubt(
                 f"The server did not confirm the input within {self._close_timeout * 3 / 4:g} s.", step="control"
@@ -417,7 +333,8 @@ class Control:
                 try:
                     await self._inputs.ask(ControlRelease())
                 except NekoError as error:
-                    self._owed = self._inputs.returns
+                    if self._inputs.returns:
+                        self._claim.owe()
                     failure = failure or error
         return failure
 
@@ -428,8 +345,3 @@ def _patience(regain: bool | float) -> float | None:
     if not isinstance(regain, int | float) or not regain > 0:
         raise InvalidInput(f"regain={regain!r} is True, False or a number of seconds above 0.")
     return regain
-
-
-def _raise_if(error: NekoError | None) -> None:
-    if error is not None:
-        raise error

@@ -21,7 +21,7 @@ class Use:
 
     def __init__(self, patience: float | None) -> None:
         self.patience = patience
-        """Seconds for which its input waits for a role that was taken away; ``None``: it does not."""
+        """Seconds for which its input waits for a role that another has; ``None``: it does not."""
         self.scope = trio.CancelScope()
         self.lost: ControlLost | None = None
         self.leaving = False
@@ -48,6 +48,7 @@ class Lease:
         self.releasing = False
         """The server is asked to take it back: that this session is host no longer is our own doing."""
         self._waits: set[trio.CancelScope] = set()
+        self._missed_since: float | None = None  # input began to wait for it while another had it: once per absence
 
     @property
     def patient(self) -> bool:
@@ -60,6 +61,7 @@ class Lease:
         for use in self.uses:
             if use.patience is None:
                 use.end(lost(state))
+        self._count()
 
     def interrupt(self) -> None:
         """The connection is gone, and is made anew: every block waits to see whose the role is then."""
@@ -69,6 +71,7 @@ class Lease:
         """This session is host again; ``given``: because it had asked."""
         self.away = self.interrupted = False
         self.taken |= given
+        self._missed_since = None
         self._set_deadlines(math.inf)  # who waits sees it: cut off, it would take its request back
 
     def end(self, state: State, why: CallerError | None) -> None:
@@ -87,15 +90,21 @@ class Lease:
     def waiting(self) -> Iterator[None]:
         """The caller waits for the role to come back; cancelled by what :meth:`stop_waits` is called for."""
         with trio.CancelScope() as scope:
-            if not self._waits:
-                self._set_deadlines(trio.current_time())
             self._waits.add(scope)
+            self._count()
             try:
                 yield
             finally:
                 self._waits.discard(scope)
                 if not self._waits:
                     self._set_deadlines(math.inf)
+
+    def _count(self) -> None:
+        """One deadline for each absence: neither an outage in it nor a wait that is given up begins it anew."""
+        if self._waits and not self.interrupted:
+            if self._missed_since is None:
+                self._missed_since = trio.current_time()
+            self._set_deadlines(self._missed_since)
 
     def _set_deadlines(self, since: float) -> None:
         for use in self.uses:

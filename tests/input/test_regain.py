@@ -134,6 +134,29 @@ async def test_the_patience_begins_anew_with_each_wait(
     assert server.handled.count(Move(1, 1)) == 3
 
 
+async def test_a_wait_that_is_given_up_and_taken_up_again_has_the_same_deadline(
+    free: Desk, autojump_clock: MockClock
+) -> None:
+    with pytest.raises(ControlLost):
+        async with free.control.control(regain=4):
+            free.server.set_host(OTHER)
+            for _ in range(10):
+                with trio.move_on_after(1):
+                    await free.inputs.submit([Move(1, 1)])
+    assert trio.current_time() == pytest.approx(4)
+
+
+async def test_a_deadline_that_has_passed_unheeded_ends_the_next_wait(free: Desk, autojump_clock: MockClock) -> None:
+    with pytest.raises(ControlLost):
+        async with free.control.control(regain=4):
+            free.server.set_host(OTHER)
+            with trio.move_on_after(1):
+                await free.inputs.submit([Move(1, 1)])
+            await trio.sleep(9)  # nobody waits
+            await free.inputs.submit([Move(1, 1)])
+    assert trio.current_time() == pytest.approx(10)
+
+
 async def test_the_shorter_patience_ends_its_own_block(
     free: Desk, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
