@@ -175,7 +175,12 @@ class Channel(ABC):
 
 
 class DataInput(Channel):
-    """Input over the data channel; the barrier is its ping, answered in order after the input before it (seen)."""
+    """Input over the data channel; the barrier is its ping, answered in order after the input before it (seen).
+
+    The channel is ordered and reliable: a lost datagram is sent again, and no key comes twice. But a press and its
+    release are two datagrams, and where the second is lost the key is down until SCTP's timer has run (1 s, RFC 4960
+    §15; sooner only if more follows): longer than the 0.66 s after which an X server repeats a key that is down.
+    """
 
     def __init__(self, wire: DataWire) -> None:
         super().__init__()

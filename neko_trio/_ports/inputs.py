@@ -7,20 +7,19 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from neko_trio._ports.channels import WAKE, Channel, DataWire, SocketWire
+from neko_trio._ports.channels import WAKE, Channel
 from neko_trio._ports.grip import Grip
 from neko_trio._ports.held import Held, Release
+from neko_trio._ports.wired import WiredPort
 from neko_trio._ports.wires import Wires, connection_gone, in_doubt
 from neko_trio.errors import CallerError, InvalidInput, NekoError, SessionLost
-from neko_trio.protocol.data_channel import ClientMessage, KeyDown, KeyUp, Pong
-from neko_trio.protocol.events import SendUnicast
-from neko_trio.protocol.requests import ClientRequest
+from neko_trio.protocol.data_channel import ClientMessage, KeyDown, KeyUp
 
 RELEASE_TIMEOUT = 2.0
 """Seconds that letting go may take where a gesture is cancelled."""
 
 
-class InputPort:
+class InputPort(WiredPort):
     """Where mouse and keyboard hand over their plans. Trio thread only.
 
     A *plan* is a sequence of data-channel messages that belong together, such as those of a click. It goes out whole,
@@ -37,7 +36,7 @@ class InputPort:
         self._on_sent = on_sent
         self._turn = trio.Lock()
         self._grip = Grip()
-        self._wires = Wires(on_doubt=self._grip.doubt)
+        super().__init__(Wires(on_doubt=self._grip.doubt))
         self._role_losses = 0
         self._regain: Callable[[], Awaitable[None]] | None = None
         self._making_certain = 0
@@ -48,65 +47,16 @@ class InputPort:
         self.messages_total = 0
         """Messages in them."""
 
-    # -- what the session plugs in
-
-    def plug(self, data: DataWire | None, socket: SocketWire, *, session_id: str) -> None:
-        """Use these wires from now on. A wire that was plugged before stays as it is; another one replaces it.
-
-        ``data`` may be plugged before its channel opens, and is ``None`` while there is no peer.
-        """
-        self._wires.plug(data, socket, session_id=session_id)
-
-    def unplug(self) -> None:
-        """The link and its peer are gone: barriers that are waited for raise, as does the next plan."""
-        self._wires.unplug()
-
     def go_away(self) -> None:
         """The link and its peer are gone, and others are being made: the next plan waits for them.
 
-        Input that no barrier has confirmed is in doubt. What was held may still be, at the server: the first plan lets
-        go of it, and presses keys again where the host role is wanted back (:meth:`lose_role` comes first, then).
+        Input that no barrier has confirmed is in doubt. What was held may still be, at the server, and so may what such
+        input let go of: the first plan lets go of it, and presses keys again where the host role is wanted back
+        (:meth:`lose_role` comes first, then).
         """
         if self._regain is None:
             self.lose_role()
         self._wires.go_away()
-
-    @property
-    def away(self) -> bool:
-        """Whether there is no connection, and one is being made."""
-        return self._wires.away
-
-    @property
-    def losses(self) -> int:
-        """Differs from before when a connection has been lost since, which is made anew: something went by unseen."""
-        return self._wires.losses
-
-    async def wait_back(self) -> None:
-        """Wait while a connection is being made anew. Not a checkpoint when one is there, or none will come."""
-        await self._wires.wait_back()
-
-    @property
-    def returns(self) -> bool:
-        """Whether a connection that is lost is made anew: then what it carried is in doubt, and no session is lost."""
-        return self._wires.returns
-
-    @returns.setter
-    def returns(self, returns: bool) -> None:
-        self._wires.returns = returns
-
-    def fail(self, failure: Callable[[], NekoError]) -> None:
-        """End every wait, now and later, with a fresh ``failure()``. The first failure stays."""
-        self._wires.fail(failure)
-
-    # -- what the session's owners of events deliver
-
-    def on_pong(self, pong: Pong) -> bool:
-        """A pong of the data channel came. ``False`` when it belongs to somebody else."""
-        return self._wires.on_pong(pong)
-
-    def on_unicast(self, event: SendUnicast) -> bool:
-        """A ``send/unicast`` came. ``False`` when it is no barrier of this session: others may send such events too."""
-        return self._wires.on_unicast(event)
 
     # -- input
 
@@ -270,8 +220,9 @@ class InputPort:
 
         The server lets go of held keys and buttons when the role is released or reset, or its holder disconnected, but
         not when it is taken, given away or locked (``internal/websocket/handler``, ``internal/api/room/control.go``,
-        ``internal/session/manager.go``): then they stay pressed for up to 10 s, and nothing can be sent. So the first
-        plan with the role lets go of them.
+        ``internal/session/manager.go``): then they stay pressed for up to 10 s, and nothing can be sent; fingers it
+        never lifts by itself any sooner. So the first plan with the role lets go of them, and once more of what was let
+        go of last, which may have come too late.
 
         When it is wanted back, keys still held then are pressed again. A held button or finger is not, and input that
         no barrier has confirmed may have come too late: either is told once as ``InputInDoubt``.
@@ -334,25 +285,6 @@ class InputPort:
         flushes = data is not None and data is self._wires.last and data.outstanding > 0
         await self.flush()
         return flushes or await self.drain_media()
-
-    async def drain_media(self) -> bool:
-        """A round trip on the data channel: what the server had sent over the media connection before has been read.
-
-        ``False`` when that channel is not open, and this cannot be said. A checkpoint; cancelling is safe.
-        """
-        await trio.lowlevel.checkpoint()
-        return await self._wires.drain()
-
-    async def ask(self, *asked: ClientRequest, admit: Callable[[], None] = lambda: None) -> None:
-        """Send requests over the WebSocket and return when the server has handled them, and all events that they
-        caused have been seen. A checkpoint. ``admit`` is called right before they leave, and may raise.
-
-        With no request it is the WebSocket's barrier alone. Does not need the host role. Waits while the connection is
-        made anew. Cancelled, the requests are sent all or none. Raises ``SessionLost`` or ``SessionClosed``, and
-        ``InputInDoubt`` when a connection that is made anew went away before the server had confirmed them.
-        """
-        await trio.lowlevel.checkpoint()
-        await self._wires.ask(*asked, admit=admit)
 
     # -- inside
 

@@ -107,6 +107,10 @@ class Keyboard:
         While this session holds Shift, letters are capitals, and what needs no Shift but the space and line breaks is
         :class:`~neko_trio.errors.InvalidInput`.
 
+        On a network that loses datagrams a key's release may come a second after its press, and a desktop that repeats
+        keys then writes the character several times: paste, or type in a session with ``video="off"``, whose input goes
+        by TCP, or switch the desktop's key repeat off (``xset r off``).
+
         Cancelled, it stops between two characters with no key down, or with a stretch pasted or not; the clipboard is
         put back all the same.
         """

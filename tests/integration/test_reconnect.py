@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from time import perf_counter
 
@@ -98,6 +98,27 @@ async def test_a_cut_websocket(neko_simulator: TestServer) -> None:
             await watch.settled()
             assert len(watch.of(name)) == 1  # the same token: nobody else has come
         await watch.gone(name)
+
+
+async def test_a_clipboard_that_was_lent_for_a_paste_when_the_websocket_was_cut(neko_simulator: TestServer) -> None:
+    async with open_relay(neko_simulator) as (relay, url):
+        opened = neko_trio.open_session(
+            url, username=unique("paste"), password=neko_simulator.password, video="off", reconnect=POLICY
+        )
+        async with opened as session, session.control():
+            await session.clipboard.write("before")
+            session.keyboard.paste_time = 1.0
+
+            async def cut() -> None:
+                await trio.sleep(0.5)
+                assert relay.cut() >= 1
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cut)
+                with suppress(InputInDoubt):  # on a machine that is so busy that the keys were still on their way
+                    await session.keyboard.type("pasted", paste=True)
+            assert await session.clipboard.read() == "before"
+            assert session.statistics().outages == 1
 
 
 async def test_a_media_path_that_is_blocked_for_a_while(neko_simulator: TestServer) -> None:
