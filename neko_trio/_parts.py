@@ -151,8 +151,10 @@ class Parts:
                 on_demand=self.options.video == "on_demand",
                 linger=self.options.linger,
                 stream=self.options.stream,
+                connection=self.watch,
                 clock=self.wiring.clock,
             )
+            self.watch.on_certain = self.video.note_certain
             self.video.paused = self.options.video == "off"  # for good: there is nobody who could resume it
             if self.failure is not None:
                 self.video.fail(self.failure)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from neko_trio._signals import VideoAnswers
 from neko_trio._timeline import Timeline
-from neko_trio._video_switch import Selection, VideoSwitch
+from neko_trio._video_switch import VideoSwitch
+from neko_trio._video_wish import Selection
 from neko_trio.errors import NekoError
 from neko_trio.protocol import requests
 
@@ -35,7 +37,8 @@ With half a second a loaded server was brought to a standstill all the same, onc
 ANSWER_PATIENCE = 5.0
 """Seconds that an answer may take: an enable's comes when the pipeline has been started, all others in a millisecond.
 
-The server answers only what changes something (server/internal/webrtc/peer.go, SetVideo): else it is as we want it."""
+The server answers only what changes something (server/internal/webrtc/peer.go, SetVideo): else it is as we want it. Or
+it cannot answer at all, as one that has been stopped, or has been cut off: so it is asked then whether it is there."""
 
 DISABLE_PATIENCE = 0.25
 """Seconds that the answer to the last switch may take; it takes less than one millisecond."""
@@ -64,6 +67,10 @@ class Wire(Protocol):
     async def send_texts(self, texts: list[str]) -> None:
         """Send all of them in order, or, when cancelled, none. Raises a ``NekoError`` when it cannot."""
         ...
+
+
+class _Gone(Exception):
+    """The connection has ended while the server was waited for. Whoever looks after it says so. Never leaves here."""
 
 
 class PeerVideo:
@@ -129,7 +136,11 @@ class PeerVideo:
             await self._tell(on=True)
 
     async def run(self) -> None:
-        """Keep the video as it is wanted, until cancelled."""
+        """Keep the video as it is wanted, until cancelled, or until the connection is found to have ended."""
+        with suppress(_Gone):
+            await self._keep()
+
+    async def _keep(self) -> None:
         while not self._ended:
             self._woken = trio.Event()
             if self._told:
@@ -205,17 +216,25 @@ class PeerVideo:
             self._timeline.mark("video_enabled")
 
     async def _answer(self) -> bool:
-        """Wait until everything is answered. ``False``: no answer came, nor will it."""
+        """Wait until everything is answered. ``False``: no answer came, nor will it, from a server that is well."""
         self._told = False
-        with trio.move_on_after(ANSWER_PATIENCE) as scope:
+        with trio.move_on_after(ANSWER_PATIENCE):
             await self._answers.settled()
-        if scope.cancelled_caught:
+        if self._answers.owed:
+            try:
+                await self._switch.catch_up()
+            except NekoError as error:
+                raise _Gone from error
+        if self._ended:
+            raise _Gone
+        answered = self.confirmed
+        if not answered:
             logger.warning("the server did not answer a signal/video within %g s", ANSWER_PATIENCE)
             self._answers.owed = 0
-        if not self.on and not self._ended:
+        if not self.on:
             self.off_since = self._switch.clock()
         self._switch.note_change()
-        return not scope.cancelled_caught
+        return answered
 
     async def _select(self, selection: Selection) -> None:
         """With the video off for the moment: else nothing tells which stream the frames around the switch are of."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -16,40 +16,88 @@ STALL_PATIENCE = 6.5
 """Seconds without a picture, the video being on, after which whoever waits for one is told: ``VideoStalled``.
 
 A loaded server takes up to 0.4 s to start its pipeline (seen), and the longest distance between keyframes that it
-configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go). A media connection that
-is dead altogether is noticed after four, and then it is that which is told, or mended."""
+configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go)."""
+
+LATE = 1.0
+"""Seconds later than that from which on this process did not run in between: then patience begins anew."""
+
+GRACE = 1.0
+"""Seconds more for a picture once a connection that was in doubt has answered: there may have been a reason to doubt.
+Less than the watchdog lets pass before it doubts again, or a quiet connection would put it off for ever."""
+
+
+class Doubt(Protocol):
+    """What is known of the connection: ``_watch.Watch``."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it has been asked for a sign of life, and has given none yet."""
+        ...
+
+
+class _Wait:
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.due = math.inf
+        self.overdue = False  # and only the doubt about the connection lets it go on
+
+    def until(self, due: float, *, overdue: bool = False) -> None:
+        self.due = self.scope.deadline = due
+        self.overdue = overdue
 
 
 class PicturePatience:
-    """Watches every wait for a picture. Trio thread only."""
+    """Every wait for a picture. Trio thread only.
 
-    def __init__(self, state: StateCell[State], packets: Callable[[], int]) -> None:
+    Patience runs while the video is on and the connection is well. One that is dead brings no picture either, but then
+    it is made anew, or ends the session with what it died of: neither is the video's fault.
+    """
+
+    def __init__(self, state: StateCell[State], packets: Callable[[], int], connection: Doubt) -> None:
         """``packets``: how many of the video have been received so far."""
-        self._state, self._packets = state, packets
+        self._state, self._packets, self._connection = state, packets, connection
         self._on = False
-        self._waits: set[trio.CancelScope] = set()
+        self._waits: set[_Wait] = set()
 
     def switch(self, *, on: bool) -> None:
         """The video is being switched on or off: patience begins anew, or has no end."""
         self._on = on
-        for scope in self._waits:
-            scope.deadline = self._deadline()
+        for wait in self._waits:
+            self._begin(wait)
 
-    def _deadline(self) -> float:
-        return trio.current_time() + STALL_PATIENCE if self._on else math.inf
+    def note_certain(self) -> None:
+        """The connection is known to be well: waits that go on only for doubt of that will end."""
+        for wait in self._waits:
+            if wait.overdue:
+                wait.until(trio.current_time() + GRACE)
 
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Around each wait: raises :class:`VideoStalled` when no picture comes although the video is on."""
+    def _begin(self, wait: _Wait) -> None:
+        wait.until(trio.current_time() + STALL_PATIENCE if self._on else math.inf)
+
+    async def wait(self, picture: trio.Event) -> None:
+        """Return when ``picture`` is set. A checkpoint; cancelling is safe.
+
+        Raises :class:`VideoStalled` when it is not, although the video is on and the connection is well.
+        """
         packets = self._packets()
-        with trio.CancelScope(deadline=self._deadline()) as scope:
-            self._waits.add(scope)
-            try:
-                yield
-            finally:
-                self._waits.discard(scope)
-        if scope.cancelled_caught:
-            raise self._stalled(self._packets() - packets)
+        wait = _Wait()
+        self._begin(wait)
+        self._waits.add(wait)
+        try:
+            while True:
+                with trio.CancelScope(deadline=wait.due) as wait.scope:
+                    await picture.wait()
+                if picture.is_set():
+                    return
+                late = trio.current_time() - wait.due
+                if late >= LATE:
+                    self._begin(wait)
+                elif late >= 0:  # else the video was switched in this very moment
+                    if not self._connection.in_doubt:
+                        raise self._stalled(self._packets() - packets)
+                    wait.until(math.inf, overdue=True)
+        finally:
+            self._waits.discard(wait)
 
     def _stalled(self, packets: int) -> NekoError:
         state = self._state.value

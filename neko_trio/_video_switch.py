@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,7 +19,8 @@ from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
-from neko_trio._video_patience import PicturePatience
+from neko_trio._video_patience import Doubt, PicturePatience
+from neko_trio._video_wish import PeerSwitch, Selection
 from neko_trio.errors import InvalidInput, NekoError, VideoStalled
 
 if TYPE_CHECKING:
@@ -38,46 +39,6 @@ DRAIN_PATIENCE = 0.5
 """Seconds that frames of the stream before may take to be read; what comes later still is taken for the next one's."""
 
 
-class PeerSwitch(Protocol):
-    """The switch at the current peer: ``_peer_video.PeerVideo``."""
-
-    @property
-    def on(self) -> bool:
-        """What the server was last told."""
-        ...
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether the server has answered everything it was told."""
-        ...
-
-    @property
-    def off_since(self) -> float | None:
-        """Since when nothing is sent, as the server confirmed (frames' clock, seconds); ``None``: it may be sent."""
-        ...
-
-    @property
-    def latency(self) -> float:
-        """That of the newest frame, in seconds: see ``Frame.latency``."""
-        ...
-
-    def wake(self) -> None:
-        """The wishes have changed."""
-        ...
-
-    def packets_received(self) -> int:
-        """Video packets so far."""
-        ...
-
-
-class Selection:
-    """A stream asked for, until the server has confirmed or refused it, or a later wish has taken its place."""
-
-    def __init__(self, stream: str) -> None:
-        self.stream = stream
-        self.refused = False
-
-
 class VideoSwitch:
     """What is wanted of the video. One per session with video; trio thread only.
 
@@ -94,11 +55,13 @@ class VideoSwitch:
         on_demand: bool,
         linger: float,
         stream: str | None,
+        connection: Doubt,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """``stream`` is what the caller asked for; ``None`` is the server's default. ``clock`` is that of
-        ``Frame.arrived``, in seconds."""
-        self._slot, self._state, self._inputs = slot, state, inputs
+        """``stream`` is what the caller asked for; ``None`` is the server's default. Whoever learns that the
+        ``connection`` is well after all calls :meth:`note_certain`. ``clock`` is that of ``Frame.arrived``, in seconds.
+        """
+        self._slot, self._state, self._inputs, self._connection = slot, state, inputs, connection
         self._on_demand, self._linger = on_demand, linger
         self.clock = clock
         self.stream = stream
@@ -112,7 +75,7 @@ class VideoSwitch:
         self._peer: PeerSwitch | None = None
         self._on_since: float | None = None
         self._seconds_on = 0.0
-        self._patience = PicturePatience(state, self._packets)
+        self._patience = PicturePatience(state, self._packets, connection)
         self._changed = trio.Event()
         self._failure: Callable[[], NekoError] | None = None
         self.toggles = 0
@@ -120,7 +83,7 @@ class VideoSwitch:
         self.pictures_on_demand = 0
         """How often it was switched on because somebody wanted a picture."""
         slot.on_wanted = self._on_wanted
-        slot.waiting = self._patience.watch
+        slot.waiting = self._patience.wait
 
     @property
     def seconds_on(self) -> float:
@@ -285,6 +248,23 @@ class VideoSwitch:
                 step="select",
             )
 
+    async def catch_up(self) -> None:
+        """Return when the server has handled all that it was sent over the WebSocket, and is known to be well.
+
+        With a connection that is dead it does not return before that has been noticed. Raises a ``NekoError`` when the
+        connection has ended. Cancelling is safe.
+        """
+        await self._inputs.ask()
+        while self._connection.in_doubt:
+            await self._changed.wait()
+
+    async def answers(self) -> bool:
+        """Whether the server's media answer, when nothing has come of them: asks, and waits for the answer, or for the
+        end of a connection that gives none. Cancelling is safe."""
+        peer = self._peer
+        answered = await self._inputs.drain_media()
+        return self._peer is peer and peer is not None and (answered or not self._connection.in_doubt)
+
     async def drain(self) -> None:
         """Return when all that the server had sent before has been read; after half a second at the latest."""
         with trio.move_on_after(DRAIN_PATIENCE):
@@ -333,6 +313,11 @@ class VideoSwitch:
             self.selection = None
             if refused:
                 self.stream = self._state.value.stream
+        self.note_change()
+
+    def note_certain(self) -> None:
+        """The connection has been in doubt, and is well."""
+        self._patience.note_certain()
         self.note_change()
 
     def note_change(self) -> None:

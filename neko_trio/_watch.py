@@ -67,6 +67,23 @@ class Watch:
         ``clock`` is that of ``Peer.heard_at``, in seconds."""
         self._ask_link, self._clock = ask_link, clock
         self._suspicious = trio.Event()
+        self._link_asked = False
+        self._media_asked: tuple[Peer, float] | None = None  # and when it had last been heard
+        self.on_certain: Callable[[], None] = lambda: None
+        """Called when a connection that was :attr:`in_doubt` has answered. Must not raise."""
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a connection has been asked for a sign of life, and has given none yet.
+
+        It ends by :attr:`on_certain`, or with the connection. So what is silent now is not known to be well.
+        """
+        asked = self._media_asked
+        return self._link_asked or (asked is not None and asked[0].heard_at == asked[1])
+
+    def _note_certain(self) -> None:
+        if not self.in_doubt:
+            self.on_certain()
 
     async def watch_checks(self, peer: Peer, limit: float) -> None:
         """Raise :class:`IceFailed` when ``limit`` seconds have passed and nothing has come of the server's media.
@@ -80,12 +97,17 @@ class Watch:
 
     async def watch_media(self, peer: Peer) -> None:
         """Raise :class:`SessionLost` when the media connection is dead. Until cancelled."""
+        self._media_asked = None
         while True:
             quiet = self._clock() - peer.heard_at
             if quiet < MEDIA_QUIET:
+                if self._media_asked is not None:
+                    self._media_asked = None
+                    self._note_certain()
                 await trio.sleep(MEDIA_QUIET - quiet)
                 continue
             since = peer.heard_at
+            self._media_asked = peer, since
             if peer.data_channel_open:
                 await self._ping(peer)
             else:
@@ -115,12 +137,18 @@ class Watch:
 
     async def watch_link(self, link: Link) -> None:
         """Raise :class:`ServerUnreachable` when the WebSocket is dead. Until cancelled."""
+        self._link_asked = False
         while True:
             self._suspicious = trio.Event()
             with trio.move_on_at(link.heard_at + LINK_QUIET):
                 await self._suspicious.wait()
             heard = trio.current_time() < link.heard_at + LINK_QUIET
-            if (heard and not self._suspicious.is_set()) or await self._answers():
+            if heard and not self._suspicious.is_set():
+                continue
+            self._link_asked = True
+            if await self._answers():
+                self._link_asked = False
+                self._note_certain()
                 continue
             link.give_up()
             raise ServerUnreachable(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -80,8 +80,8 @@ class FrameSlot:
         """Whether somebody waits now, or a reader of every frame is open. Trio thread."""
         self.on_wanted: Callable[[bool], None] | None = None
         """Told of each change of :attr:`wanted`, on the trio thread, at once. Must not raise."""
-        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
-        """Entered around each wait for a picture, on the trio thread; may end it by raising when it is left."""
+        self.waiting: Callable[[trio.Event], Awaitable[None]] = trio.Event.wait
+        """Each wait for a picture, on the trio thread: returns when the event is set, may raise when it is not."""
         self.put_total = 0
         """Frames put so far."""
         self.age_total = 0.0
@@ -212,8 +212,7 @@ class FrameSlot:
             return self._newest or frame  # one that came meanwhile is wanted no less
         self._note_wanted()
         try:
-            with self.waiting():
-                await waiter.event.wait()
+            await self.waiting(waiter.event)
         finally:
             with self._lock:
                 self._waiters.remove(waiter)
@@ -333,5 +332,4 @@ class EveryFrame:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return frame
             self._slot.check()
-            with self._slot.waiting():
-                await self._more.wait()
+            await self._slot.waiting(self._more)

@@ -41,6 +41,10 @@ class VideoControl(Protocol):
         """Have the video on for the block, paused or not."""
         ...
 
+    async def answers(self) -> bool:
+        """Whether the server's media answer."""
+        ...
+
     async def pause(self) -> None: ...
     async def resume(self) -> None: ...
     async def select(self, stream: str) -> None: ...
@@ -50,9 +54,10 @@ class VideoControl(Protocol):
 class Screen:
     """The pictures of one session. All waits end with ``SessionLost`` or ``SessionClosed`` when the session does.
 
-    Who waits for a picture is told when none comes for five seconds although the video is on:
+    Who waits for a picture is told when none comes for 6.5 s although the video is on and the connection is well:
     :class:`~neko_trio.errors.VideoStalled`, or, in a room that has become private,
     :class:`~neko_trio.errors.NotAllowed`. Neither ends anything: ask again, and the next picture comes when it comes.
+    While the connection is away, and made anew, everything here but the REST calls waits for it, however long that is.
     """
 
     def __init__(
@@ -282,8 +287,8 @@ class Screen:
         may change all the same.
 
         Raises :class:`~neko_trio.errors.InvalidInput` at once for a stream that the server does not have,
-        :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds, and
-        :class:`~neko_trio.errors.VideoOff`.
+        :class:`~neko_trio.errors.VideoStalled` when it does not confirm it in five seconds though it answers otherwise,
+        and :class:`~neko_trio.errors.VideoOff`.
         """
         video = self._video
         if stream not in self._streams():

@@ -65,6 +65,10 @@ class Video(Protocol):
         """From which arrival on a picture counts as new, if one is asked for now."""
         ...
 
+    async def answers(self) -> bool:
+        """Whether the server's media answer."""
+        ...
+
 
 class Waits:
     """The waits of one session's screen; ``Screen`` has the documentation. Trio thread."""
@@ -109,12 +113,17 @@ class Waits:
         return frame
 
     async def _newer(self, frames: NewestFrames, quiet: float) -> Frame | None:
-        """The next frame; ``None`` when none comes for so many seconds, unless the video is paused."""
+        """The next frame; ``None`` when none comes for so many seconds, unless the video is paused.
+
+        A connection that is dead is silent, too: so it is asked first, and while it is made anew nothing is known.
+        """
         began = trio.current_time()
         while True:
             left = math.inf if self._video().paused else began + quiet - trio.current_time()
             if left <= 0:
-                return None
+                if await self._video().answers():
+                    return None
+                left = math.inf
             with trio.move_on_after(left), suppress(VideoStalled):  # that is silence, and no more than that
                 return await anext(frames)
 

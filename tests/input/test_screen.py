@@ -15,6 +15,7 @@ from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio._video_switch import VideoSwitch
+from neko_trio._watch import Watch
 from neko_trio.desktop.cursor import CursorPort
 from neko_trio.desktop.screen import Screen
 from neko_trio.desktop.screen_calls import ScreenCalls
@@ -31,7 +32,10 @@ SESSION = object()
 def make_screen(slot: FrameSlot, state: StateCell[State], *, video: bool = True) -> Screen:
     """A screen without input and without a peer; live, or without video."""
     inputs = InputPort(admit=lambda: None)
-    switch = VideoSwitch(slot, state, inputs, on_demand=False, linger=0.2, stream=None) if video else None
+    connection = Watch(trio.sleep_forever)
+    switch = None
+    if video:
+        switch = VideoSwitch(slot, state, inputs, on_demand=False, linger=0.2, stream=None, connection=connection)
     cursor = CursorPort(lambda: ScreenSize(width=1280, height=720, rate=30))
     calls = ScreenCalls(state, RestPort(), inputs, EventBus())
     return Screen(slot, switch, streams=lambda: (), session=SESSION, cursor=cursor, calls=calls)
