@@ -20,15 +20,7 @@ class Finding:
     rig: str = "virtual"
 
 
-FINDINGS: tuple[Finding, ...] = (
-    Finding(
-        "no patience while it is made anew",
-        re.compile(r"call: VideoStalled instead of (recovers by a new offer|lost: )"),
-        "VideoStalled counts on while the connection is made anew, when pictures should simply wait",
-        Cell("first_frame", "udp_blackhole", "again"),
-        "sockets",
-    ),
-)
+FINDINGS: tuple[Finding, ...] = ()
 
 
 def known(verdict: str) -> Finding | None:

@@ -355,12 +355,12 @@ RULES: list[Rule] = [
     Rule(
         ("candidates", "ice", "dtls", "video_enable", "on_demand"),
         _SILENCES,
-        "the peer connects without the WebSocket, or is connected; but the video is not switched on, which the caller"
-        " is told after 5 s, or the watchdog ends the link",
-        [call(VideoStalled), lost(UNREACHABLE)],
+        "the peer connects without the WebSocket, or is connected; but the video is not switched on, until the watchdog"
+        " ends the link",
+        [lost(UNREACHABLE)],
         LINK_WATCH,
-        on=[call(VideoStalled), NEW_LINK],
-        again=[call(VideoStalled), *AGAIN],
+        on=[NEW_LINK],
+        again=AGAIN,
         again_within=LINK_WATCH,
     ),
     Rule(
@@ -511,9 +511,8 @@ RULES: list[Rule] = [
     Rule(
         ("video_enable", *RUNNING),
         ("peer_silent",),
-        "nothing comes: given up by the watchdog after 3.9 s, or by the server after 5.2; whoever waits for a picture"
-        " may be told after 5",
-        [lost(SessionLost), call(VideoStalled)],
+        "nothing comes: given up by the watchdog after 3.9 s, or by the server after 5.2",
+        [lost(SessionLost)],
         MEDIA_WATCH,
         on=[NEW_PEER],
         again=AGAIN,
@@ -543,9 +542,9 @@ RULES: list[Rule] = [
         ("udp_blackhole",),
         "nothing comes: as peer_silent; and no new peer gets through either, until the policy's limit, which cuts the"
         " last try where it stands",
-        [lost(SessionLost), call(VideoStalled)],
+        [lost(SessionLost)],
         MEDIA_WATCH,
-        on=[lost(IceFailed), lost(ConnectTimeout), lost(NoOffer), call(VideoStalled)],
+        on=[lost(IceFailed), lost(ConnectTimeout), lost(NoOffer)],
         on_within=RETRIED,
         again=[lost(IceFailed), lost(ConnectTimeout), lost(NoOffer)],
         again_within=RETRIED,
