@@ -16,7 +16,7 @@ import trio
 from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
 from neko_trio._services import together
 from neko_trio._signals import PeerSignals
-from neko_trio.errors import ProtocolViolation
+from neko_trio.errors import NekoError, ProtocolViolation, SessionLost
 from neko_trio.protocol import requests
 
 if TYPE_CHECKING:
@@ -34,15 +34,29 @@ ATTEMPTS = 2
 class PeerMicrophone:
     """A `MicrophoneLine`. One per peer."""
 
-    def __init__(self, peer: Peer, signals: PeerSignals, ask: Callable[..., Awaitable[None]]) -> None:
-        """``ask`` sends requests and returns when all that they caused has come (``InputPort.ask``)."""
-        self._peer, self._signals, self._ask = peer, signals, ask
+    def __init__(
+        self,
+        peer: Peer,
+        signals: PeerSignals,
+        ask: Callable[..., Awaitable[None]],
+        drain: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """``ask`` sends requests and returns when all that they caused has come (``InputPort.ask``), ``drain`` when a
+        question over the media connection is answered, or it has ended (``InputPort.drain_media``)."""
+        self._peer, self._signals, self._ask, self._drain = peer, signals, ask, drain
         self._unsettled = False  # an answer may be on its way that nobody waits for
         self._given_up = False
 
     def give_up(self) -> None:
         """The peer is gone: nothing is said to it any more, not even goodbye."""
         self._given_up = True
+
+    async def answers(self) -> bool:
+        """Whether the peer is there: asks it, and waits for its answer, or until it is known to be gone."""
+        if not self._peer.data_channel_open:
+            await trio.lowlevel.checkpoint()
+            return not self._given_up  # it cannot be asked
+        return await self._drain() and not self._given_up
 
     @asynccontextmanager
     async def open(self, queue: SoundQueue, options: MicrophoneOptions) -> AsyncIterator[None]:
@@ -72,12 +86,23 @@ class PeerMicrophone:
         for _ in range(ATTEMPTS):
             async with self._signals.negotiating:
                 if self._unsettled:
-                    await self._ask()
+                    await self._ask(admit=self._check)
                 self._signals.answer = None
                 offer = await self._peer.offer_microphone(on=on)
                 self._unsettled = True
-                await self._ask(requests.SignalOffer(sdp=offer))
+                await self._ask(requests.SignalOffer(sdp=offer), admit=self._check)
                 self._unsettled = False
                 if self._signals.answer is not None:
                     return self._signals.answer.sdp
+        if not await self.answers():
+            raise _gone()
         raise ProtocolViolation("The server does not answer the offer of a microphone.", step="microphone")
+
+    def _check(self) -> None:
+        """Before anything is sent: over a link that was made anew it would be for another peer."""
+        if self._given_up:
+            raise _gone()
+
+
+def _gone() -> NekoError:
+    return SessionLost("The media connection that was to carry the microphone is gone.", step="microphone")

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
-from neko_trio.errors import AudioOff, FeatureOff, MicrophoneTaken, NekoError
+from neko_trio.errors import (
+    AudioOff,
+    FeatureOff,
+    InputInDoubt,
+    MicrophoneTaken,
+    NekoError,
+    SessionClosed,
+    SessionLost,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +66,8 @@ class SoundQueue:
         """Samples in what ``take`` returns."""
         self.wake: Callable[[], object] = lambda: None
         """Called, on the trio thread, when there is sound again after :attr:`Nothing.ANY_MORE`."""
+        self.on_unreported: Callable[[], object] = lambda: None
+        """Called, on the trio thread, when too much has been sent without a report: see :meth:`unreported`."""
         self._token = trio.lowlevel.current_trio_token()
         self._lock = Lock()
         self._ring: Samples = np.zeros((limit, 2), np.int16)
@@ -187,12 +197,11 @@ class SoundQueue:
         return samples
 
     def note_sent(self) -> None:
-        """A packet has left. Too many without a report end the microphone."""
+        """A packet has left. When there are too many without a report, :attr:`on_unreported` is called."""
         self._sent += 1
         self._unreported += 1
-        if self._unreported > UNREPORTED_LIMIT:
-            heard = self._received > 1  # of a track that is refused the server reads one packet, to see what it is
-            self.fail(_taken if heard else _refused)
+        if self._unreported == UNREPORTED_LIMIT + 1:
+            self._soon(self._note_unreported)
 
     def note_received(self, packets: int) -> None:
         """The server has reported on the track: so many packets had come when it did."""
@@ -200,6 +209,16 @@ class SoundQueue:
         self._reports += 1
         self._received = max(self._received, packets)
         self._wake_soon()
+
+    def _note_unreported(self) -> None:
+        self.on_unreported()
+
+    def unreported(self) -> NekoError | None:
+        """What it means, from a server that is well, that it has not reported on what was sent; ``None``: it has."""
+        if self._unreported <= UNREPORTED_LIMIT:
+            return None
+        heard = self._received > 1  # of a track that is refused the server reads one packet, to see what it is
+        return _taken() if heard else _refused()
 
     def restart(self) -> None:
         """Another sender takes what is queued, and what comes, for another track. Not while one is at work."""
@@ -219,14 +238,21 @@ class SoundQueue:
         self._wake_soon()
 
     def _wake_soon(self) -> None:
+        self._soon(self._wake)
+
+    def _soon(self, call: Callable[[], object]) -> None:
         try:
-            self._token.run_sync_soon(self._wake, idempotent=True)
+            self._token.run_sync_soon(call, idempotent=True)
         except trio.RunFinishedError:
             return  # nobody is left who waits
 
     def _wake(self) -> None:
         self._news.set()
         self._news = trio.Event()
+
+
+_LOST = (SessionLost, SessionClosed, InputInDoubt)
+"""What a peer's or a link's end is called by those who meet it first."""
 
 
 def _taken() -> NekoError:
@@ -258,6 +284,10 @@ class MicrophoneLine(Protocol):
 
     def open(self, queue: SoundQueue, options: MicrophoneOptions) -> AbstractAsyncContextManager[None]:
         """Send what comes into the queue as long as the block lasts."""
+        ...
+
+    async def answers(self) -> bool:
+        """Whether the peer is there: asks it, and waits for its answer, or until it is known to be gone."""
         ...
 
     def give_up(self) -> None:
@@ -323,6 +353,7 @@ class MicrophonePort:
                 raise carrier.error
             yield
             carrier.ending = True
+            carrier.asking.cancel(reason="the microphone's block has ended")
             self._note_news()
             await carrier.ended.wait()
         finally:
@@ -361,14 +392,35 @@ class MicrophonePort:
             try:
                 async with line.open(carrier.queue, carrier.options):
                     carrier.begun.set()
-                    while self._line is line and not carrier.ending:
-                        await self._news.wait()
+                    await self._stay(carrier, line)
             except NekoError as error:
-                if self._line is line or not self.returns:
+                if not self.returns or (self._line is line and not isinstance(error, _LOST)):
                     raise
                 logger.debug("the microphone's peer was lost: %s", error)
+                # Whoever looks after the peer and its link is about to notice it, too, and to plug in another.
+                while self._line is line and not carrier.ending:
+                    await self._news.wait()
             if not carrier.ending:
                 carrier.queue.restart()
+
+    async def _stay(self, carrier: _Carrier, line: MicrophoneLine) -> None:
+        """Until the peer is another, or the block ends. Raises what is wrong when the server takes no sound.
+
+        A peer that is dead reports on nothing either: so it is asked first, and not blamed when it does not answer.
+        """
+        queue = carrier.queue
+        queue.on_unreported = self._note_news
+        while self._line is line and not carrier.ending:
+            news = self._news
+            if queue.unreported() is not None:
+                with trio.CancelScope() as carrier.asking:
+                    answered = await line.answers()
+                    wrong = queue.unreported()
+                    if answered and wrong is not None and self._line is line:
+                        raise wrong
+                    if answered:
+                        continue
+            await news.wait()
 
 
 class _Carrier:
@@ -376,7 +428,7 @@ class _Carrier:
 
     def __init__(self, queue: SoundQueue, options: MicrophoneOptions) -> None:
         self.queue, self.options = queue, options
-        self.scope = trio.CancelScope()
+        self.scope, self.asking = trio.CancelScope(), trio.CancelScope()
         self.begun, self.ended = trio.Event(), trio.Event()
         self.ending = False
         """Its block has ended well: what is queued may still sound."""

@@ -93,7 +93,10 @@ class FakeMedia:
                 peer.services = services
                 if self.rate is not None:
                     services.start_soon(peer.film, self.rate)
-                yield peer
+                try:
+                    yield peer
+                finally:
+                    peer.services = None  # they take no new tasks from here on
         finally:
             with trio.CancelScope(shield=True):  # one checkpoint, no wait
                 await peer.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,10 +28,11 @@ class FakeMicrophone:
         self.deaf = False
         """Report on nothing any more, as a server does that has given the track up."""
         self._scope = trio.CancelScope()
+        self._connected: Callable[[], bool] = lambda: True
 
-    def start(self, services: Services, queue: SoundQueue) -> None:
-        """Take what comes into the queue, until :meth:`stop`."""
-        self._scope = trio.CancelScope()
+    def start(self, services: Services, queue: SoundQueue, *, connected: Callable[[], bool] = lambda: True) -> None:
+        """Take what comes into the queue, until :meth:`stop`; none of it comes unless ``connected``."""
+        self._scope, self._connected = trio.CancelScope(), connected
         services.start_soon(self._listen, queue, self._scope)
 
     async def _listen(self, queue: SoundQueue, scope: trio.CancelScope) -> None:
@@ -56,8 +58,10 @@ class FakeMicrophone:
             self.listening = False
 
     def _hear(self, samples: NDArray[np.int16], queue: SoundQueue) -> None:
-        self.heard.append((trio.current_time(), samples))
         queue.note_sent()
+        if not self._connected():
+            return
+        self.heard.append((trio.current_time(), samples))
         if not self.deaf:
             queue.note_received(len(self.heard))
 

@@ -153,8 +153,9 @@ class FakePeer:
     async def start_microphone(self, answer: str, queue: SoundQueue, options: MicrophoneOptions) -> None:
         """Let :attr:`microphone` hear it from now on."""
         await self._step("start_microphone")
-        assert self.services is not None
-        self.microphone.start(self.services, queue)
+        if self.services is None:
+            raise SessionClosed("This fake peer was closed.")
+        self.microphone.start(self.services, queue, connected=lambda: self.deaf_since is None)
 
     async def stop_microphone(self) -> None:
         """A checkpoint, and done even when cancelled."""
