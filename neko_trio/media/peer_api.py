@@ -133,6 +133,9 @@ class PeerStatistics:
     """Datagrams received and dropped because those before them had not been read (beyond 8192)."""
     packets_unsent: int = 0
     """Datagrams dropped because the TCP connection to the server, or to a relay, did not take them (beyond 1 MiB)."""
+    packets_refused: int = 0
+    """Packets of SRTP, SRTCP and the data channel dropped as broken or hostile: not authentic, seen before, making no
+    sense, or wanting more kept than there is room for."""
     candidates_ignored: int = 0
     """Remote candidates that could not be used: another transport, an unresolvable name, beyond the bound, or refused
     by ``IceOptions.allow_private``."""

@@ -91,6 +91,7 @@ class ReceivingPeer:
         self._pair: CandidatePair | None = None
         self._report: IceReport | None = None
         self._data_received = self._data_sent = 0
+        self._guards: list[MediaPath | SctpGuard] = []  # each drops and counts what makes no sense
 
     # -- the handshake
 
@@ -110,7 +111,7 @@ class ReceivingPeer:
         if self._pc.sctp is not None and not self._quiet:
             self._quiet = True
             quieten_sctp(self._pc.sctp)
-            SctpGuard(self._pc.sctp)
+            self._guards.append(SctpGuard(self._pc.sctp))
         if not self._installed:
             self._installed = True
             transport: RTCDtlsTransport = (
@@ -118,7 +119,9 @@ class ReceivingPeer:
             )  # MAX_BUNDLE: all share one
             self._microphone.transport = transport
             install_ice(transport.transport, self.agent)
-            self.agent.on_media = MediaPath(transport).take
+            path = MediaPath(transport)
+            self._guards.append(path)
+            self.agent.on_media = path.take
             be_dtls_server(transport)
 
     def _sctp_transport(self) -> RTCDtlsTransport:
@@ -329,6 +332,7 @@ class ReceivingPeer:
             data_messages_sent=self._data_sent,
             packets_dropped=agent.packets_dropped,
             packets_unsent=agent.packets_unsent,
+            packets_refused=sum(guard.packets_refused for guard in self._guards),
             candidates_ignored=agent.remotes_ignored,
             gathering_errors=tuple(agent.gathering_errors),
             video=None if self._video is None else self._video.statistics(),
