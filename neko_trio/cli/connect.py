@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from neko_trio.cli.app import conclude
-from neko_trio.cli.options import Json, Password, Stream, Timeout, Token, Url, Username, report, session_at
+from neko_trio.cli.options import (
+    Json,
+    NoPrivateIce,
+    Password,
+    Stream,
+    Timeout,
+    Token,
+    Url,
+    Username,
+    report,
+    session_at,
+)
 
 
 def connect(
@@ -15,13 +26,16 @@ def connect(
     password: Password = None,
     token: Token = None,
     stream: Stream = None,
+    no_private_ice: NoPrivateIce = False,
     timeout: Timeout = 9,
     json: Json = False,
 ) -> int:
     """Connect, wait for the first frame, print the timeline of the connect."""
 
     async def work() -> dict[str, Any]:
-        async with session_at(url, username, password, token, stream=stream, timeout=timeout) as session:
+        async with session_at(
+            url, username, password, token, stream=stream, no_private_ice=no_private_ice, timeout=timeout
+        ) as session:
             frame = await session.screen.frame()
             return report(str(url), session, frame)
 

@@ -32,6 +32,13 @@ PictureFile = Annotated[
         alias="-o", validator=validators.Path(ext=("png", "jpg", "jpeg")), help="Where to save it; .png or .jpg."
     ),
 ]
+NoPrivateIce = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Refuse private addresses that the server names for its media: only public ones, and that of the URL.",
+    ),
+]
 Timeout = Annotated[float, Parameter(help="Seconds until the desktop must be connected.")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object on stdout and nothing else.")]
 
@@ -43,6 +50,7 @@ def session_at(
     token: str | None,
     *,
     stream: str | None = None,
+    no_private_ice: bool = False,
     timeout: float = 9,
 ) -> AbstractAsyncContextManager[Session]:
     """``open_session`` with the options of a command; says which of them are missing."""
@@ -58,6 +66,7 @@ def session_at(
         password=password if token is None else None,
         token=token,
         stream=stream,
+        ice=neko_trio.IceOptions(allow_private=not no_private_ice),
         connect_timeout=timeout,
     )
 

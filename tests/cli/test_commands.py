@@ -229,3 +229,25 @@ async def test_demo_shows_the_typed_text_in_its_screenshot(command: Run, tmp_pat
                 judged += 1
                 assert np.abs(seen[tile] - with_text[tile])[ink].mean() < np.abs(seen[tile] - without[tile])[ink].mean()
     assert judged > 60, "about two tiles for each character"
+
+
+@pytest.mark.parametrize("name", ["connect", "screenshot"])
+async def test_private_addresses_are_refused_on_request(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What becomes of that is ICE's matter: with the embedded server, all is at the one address that stays allowed."""
+    from neko_trio.cli.app import run
+
+    asked: list[neko_trio.IceOptions] = []
+
+    class Asked(BaseException):
+        pass
+
+    def open_session(_url: str, *, ice: neko_trio.IceOptions, **_options: object) -> None:
+        asked.append(ice)
+        raise Asked
+
+    monkeypatch.setattr(neko_trio, "open_session", open_session)
+    arguments = [name, "http://127.0.0.1:9", "--password", "neko"]
+    for extra in ([], ["--no-private-ice"]):
+        with pytest.raises(Asked):
+            await trio.to_thread.run_sync(run, [*arguments, *extra])
+    assert [ice.allow_private for ice in asked] == [True, False]

@@ -558,18 +558,24 @@ async def test_a_message_that_is_lost_with_its_connection_is_no_background_failu
 
 async def test_packets_that_are_refused_are_counted() -> None:
     """Those that came over the media connection, and those of the data channel within DTLS."""
-    async with offered() as (lease, server, told):
-        async with open_peer_connection(make_setup(lease, server.sdp, told)) as peer:
-            await connect(peer, server)
-            assert peer._remote is not None
-            remote, sctp = peer._remote, peer._remote._pc.sctp
-            assert sctp is not None
-            before = peer.statistics().packets_refused
-            forged = bytes.fromhex("8060000100000000deadbeef") + bytes(40)  # RTP in the clear, from anybody
-            assert await lease.run(lambda: remote.agent.on_media(forged))
-            assert peer.statistics().packets_refused == before + 1
-            await lease.run(sctp._handle_data, b"\x13\x88\x13\x88 no packet of SCTP")
-            assert peer.statistics().packets_refused == before + 2
+    async with offered() as (lease, server, told), open_peer_connection(make_setup(lease, server.sdp, told)) as peer:
+        await connect(peer, server)
+        assert peer._remote is not None
+        remote, sctp = peer._remote, peer._remote._pc.sctp
+        assert sctp is not None
+        before = peer.statistics().packets_refused
+        forged = bytes.fromhex("8060000100000000deadbeef") + bytes(40)  # RTP in the clear, from anybody
+        taken = []
+
+        def come() -> None:
+            assert remote.agent.on_media is not None
+            taken.append(remote.agent.on_media(forged))
+
+        await lease.run(come)
+        assert taken == [True]
+        assert peer.statistics().packets_refused == before + 1
+        await lease.run(sctp._handle_data, b"\x13\x88\x13\x88 no packet of SCTP")
+        assert peer.statistics().packets_refused == before + 2
 
 
 async def test_the_end_of_the_asyncio_thread_ends_every_wait() -> None:
