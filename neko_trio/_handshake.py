@@ -22,8 +22,9 @@ from neko_trio._link import Link, Socket
 from neko_trio._peer_audio import PeerAudio
 from neko_trio._peer_tasks import PeerTasks
 from neko_trio._peer_video import PeerVideo
+from neko_trio._ports.budget import Budget
 from neko_trio._round_trip import RoundTrip
-from neko_trio._services import Budget, open_services, together
+from neko_trio._services import open_services, together
 from neko_trio._signals import PeerSignals
 from neko_trio._timeline import Timeline
 from neko_trio._watch import Watch
@@ -43,6 +44,8 @@ logger = logging.getLogger("neko_trio.handshake")
 Dial = Callable[[], AbstractAsyncContextManager[Socket]]
 LATE_OFFER = 1.5
 """Seconds from the request for which the offer of a connect that was given up is waited for, to answer it."""
+OFFER_SHARE = 0.75
+"""Of what is left of the budget: unanswered, the offer would stay at the server."""
 
 OpenPeerConnection = Callable[["PeerSetup"], AbstractAsyncContextManager["Peer"]]
 
@@ -104,11 +107,11 @@ async def open_link(
         link = Link(socket, observe, opening_seconds=opening)
         async with open_services() as services:
             services.start_soon(link.read)
-            init = await link.wait_init()
-            attempt.timeline.mark("init_received")
-            if init.settings.heartbeat_interval > 0:
-                services.start_soon(link.beat, init.settings.heartbeat_interval)
             try:
+                init = await link.wait_init()
+                attempt.timeline.mark("init_received")
+                if init.settings.heartbeat_interval > 0:
+                    services.start_soon(link.beat, init.settings.heartbeat_interval)
                 yield link, init
             finally:
                 services.settle()
@@ -130,6 +133,8 @@ async def open_peer(
             video=requests.VideoRequest(disabled=True, selector=selector), audio=requests.AudioRequest(disabled=True)
         )
         provide: events.SignalProvide | None = None
+        # Behind this it is sent: nothing is waited for that nobody was asked for.
+        await trio.lowlevel.checkpoint_if_cancelled()
         answer_owed, asked_at = True, trio.current_time()
         try:
             await link.send(request)
@@ -188,10 +193,11 @@ async def open_peer(
                         await together(*closes)  # noqa: ASYNC102 - the budget is a shield
         except BaseException:  # cancelled, too: the offer is owed an answer
             if answer_owed and link.alive:
-                with attempt.budget.shield(), trio.CancelScope() as scope:
-                    if not signals.offered:
-                        scope.deadline = asked_at + LATE_OFFER
-                    await _answer_anyway(provide, link, signals, open_connection, ports, options)  # noqa: ASYNC102 - so is it here
+                if provide is None:
+                    provide = await _late_offer(signals, attempt.budget, asked_at + LATE_OFFER)  # noqa: ASYNC102 - shielded inside
+                if provide is not None:
+                    with attempt.budget.shield(ours=True):
+                        await _answer_anyway(provide, link, signals, open_connection, ports, options)  # noqa: ASYNC102 - the budget is a shield
             raise
 
 
@@ -240,8 +246,20 @@ def _setup(
     )
 
 
+async def _late_offer(signals: PeerSignals, budget: Budget, deadline: float) -> events.SignalProvide | None:
+    """The offer that was asked for, if it comes in time."""
+    with budget.shield(OFFER_SHARE), trio.CancelScope() as scope:
+        if not signals.offered:
+            scope.deadline = deadline
+        try:
+            return await signals.take_offer()
+        except NekoError as error:
+            logger.info("no offer will come any more: %s", error)
+    return None
+
+
 async def _answer_anyway(
-    provide: events.SignalProvide | None,
+    provide: events.SignalProvide,
     link: Link,
     signals: PeerSignals,
     open_connection: OpenPeerConnection,
@@ -256,8 +274,6 @@ async def _answer_anyway(
     """
     timeline = Timeline()
     try:
-        if provide is None:
-            provide = await signals.take_offer()
         tasks = PeerTasks(link, signals, timeline)
         async with open_connection(_setup(provide, link, ports, options, timeline, tasks)) as peer:
             await peer.set_remote_description()

@@ -14,6 +14,7 @@ from neko_trio._link import Link
 from neko_trio._peer_microphone import PeerMicrophone
 from neko_trio._peer_tasks import PeerTasks
 from neko_trio._ports.audio import AudioPort
+from neko_trio._ports.budget import Budget
 from neko_trio._ports.bus import EventBus
 from neko_trio._ports.frames import FrameSlot
 from neko_trio._ports.inputs import InputPort
@@ -22,7 +23,6 @@ from neko_trio._ports.rest import RestPort
 from neko_trio._ports.state import StateCell
 from neko_trio._reconnect import Outage
 from neko_trio._round_trip import RoundTrip
-from neko_trio._services import Budget
 from neko_trio._state import State, initial_state, reduce_state
 from neko_trio._statistics import Statistics
 from neko_trio._timeline import Timeline
@@ -65,12 +65,13 @@ class Parts:
     def __init__(self, wiring: Wiring, options: Options) -> None:
         self.wiring = wiring
         self.options = options
-        self.attempt = Attempt(Timeline(), Budget(options.close_timeout))
+        self.goodbyes = Budget(options.close_timeout)
+        self.attempt = Attempt(Timeline(), self.goodbyes)
         self.key = object()
         self.slot = FrameSlot(wiring.clock)
         self.sound = AudioPort()
         self.audio = Audio(self.sound, on=options.audio)
-        self.sound_in = MicrophonePort()
+        self.sound_in = MicrophonePort(self.goodbyes)
         self.microphones: Microphones
         self.bus: EventBus[events.ServerEvent] = EventBus()
         self.rest = RestPort()
@@ -131,7 +132,9 @@ class Parts:
         if self.failure is not None:
             cell.fail(self.failure)
         self.cursor = CursorPort(lambda: cell.value.screen)
-        self.inputs = InputPort(admit=lambda: self._admit(check_host), on_sent=self.cursor.on_sent)
+        self.inputs = InputPort(
+            admit=lambda: self._admit(check_host), on_sent=self.cursor.on_sent, goodbyes=self.goodbyes
+        )
         self.inputs.returns = self.options.reconnect is not None
         self.sound_in.returns = self.inputs.returns and self.options.wants_peer
         clicks = Clicks(self.inputs)
@@ -167,7 +170,7 @@ class Parts:
             cursor=self.cursor,
             calls=ScreenCalls(cell, self.rest, self.inputs, self.bus),
         )
-        self.control = Control(cell, self.inputs, take=self._take_control, close_timeout=self.options.close_timeout)
+        self.control = Control(cell, self.inputs, take=self._take_control)
         ports = RoomPorts(cell, self.inputs, self.rest, self.bus)
         self.room, self.chat = Room(ports), Chat(ports)
 
@@ -257,6 +260,7 @@ class Parts:
         """The session goes on with this link."""
         self._past += self._of_link()
         self.link = link
+        self.goodbyes.listen_to(link)
 
     def unplug_link(self, *, returns: bool) -> None:
         """The link is gone. ``returns``: another may be made; what is sent meanwhile waits for it."""
@@ -273,7 +277,9 @@ class Parts:
         self._past += self._of_peer()
         self.epoch += 1
         self.peer, self.peer_tasks = peer, tasks
-        self.sound_in.plug(PeerMicrophone(peer, tasks.signals, self.inputs.ask, self.inputs.drain_media))
+        self.sound_in.plug(
+            PeerMicrophone(peer, tasks.signals, self.inputs.ask, self.inputs.drain_media, self.goodbyes)
+        )
 
     def statistics(self) -> Statistics:
         """A snapshot of everything that is counted."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from neko_trio._ports.budget import Budget
 from neko_trio._ports.microphone import MicrophoneOptions, SoundQueue
 from neko_trio._services import together
 from neko_trio._signals import PeerSignals
@@ -40,10 +41,12 @@ class PeerMicrophone:
         signals: PeerSignals,
         ask: Callable[..., Awaitable[None]],
         drain: Callable[[], Awaitable[bool]],
+        goodbyes: Budget,
     ) -> None:
         """``ask`` sends requests and returns when all that they caused has come (``InputPort.ask``), ``drain`` when a
         question over the media connection is answered, or it has ended (``InputPort.drain_media``)."""
         self._peer, self._signals, self._ask, self._drain = peer, signals, ask, drain
+        self._goodbyes = goodbyes
         self._unsettled = False  # an answer may be on its way that nobody waits for
         self._given_up = False
 
@@ -73,7 +76,7 @@ class PeerMicrophone:
             if just_said and not self._given_up:
                 await trio.sleep_until(queue.ends + PLAYER_DELAY)
         finally:
-            with trio.move_on_after(GOODBYE_LIMIT, shield=True):
+            with trio.move_on_after(self._goodbyes.limit(GOODBYE_LIMIT), shield=True):
                 await together(self._take_back)
 
     async def _take_back(self) -> None:

@@ -94,6 +94,7 @@ class PeerVideo:
         self._woken = trio.Event()
         self._keyframe_needed = self._ended = False
         self._told = False  # and its answers have not been looked at
+        self._handed = False  # what was sent last has gone to the socket
         self._toggle_from = -math.inf
         self._packets_before = 0  # those of earlier pipelines
         self._start_limit = self._check_at = math.inf  # when the pipeline's first packet should have come at the latest
@@ -133,7 +134,10 @@ class PeerVideo:
         """
         self._switch.plug(self)
         if self._switch.wanted_until > trio.current_time():
-            await self._tell(on=True)
+            try:
+                await self._tell(on=True)
+            finally:
+                self.on = self._handed  # cancelled before that, the server knows of nothing
 
     async def run(self) -> None:
         """Keep the video as it is wanted, until cancelled, or until the connection is found to have ended."""
@@ -193,8 +197,11 @@ class PeerVideo:
         self._switch.unplug(self)
         try:
             if was_on and self._wire.alive and not self._flows:
-                with trio.move_on_after(LAST_PATIENCE):
-                    await self._peer().wait_packets(self._packets_before)
+                with trio.move_on_after(LAST_PATIENCE) as patience:
+                    await self._answers.settled()
+                    # It is there and starts the pipeline: this is waited for even by a close that is in a hurry.
+                    with trio.CancelScope(deadline=patience.deadline, shield=True):
+                        await self._peer().wait_packets(self._packets_before)
             with trio.move_on_after(DISABLE_PATIENCE):
                 if was_on:
                     await self._send(requests.SignalVideo(disabled=True), last=True)
@@ -285,9 +292,14 @@ class PeerVideo:
     async def _send(self, *messages: requests.SignalVideo, last: bool = False) -> None:
         """Send them, each of which changes something and will be answered; nothing after the last ones."""
         self._answers.owed += len(messages)  # at once: nobody shall take what is wanted for what is so
-        self._told = True
-        async with self._turn:  # what is being written goes first
-            if self._ended and not last:
+        self._told, self._handed = True, False
+        try:
+            async with self._turn:  # what is being written goes first
+                if self._ended and not last:
+                    return
+                await trio.lowlevel.checkpoint_if_cancelled()  # behind this they are sent
+                self._handed = True
+                await self._wire.send_texts([requests.encode(message) for message in messages])
+        finally:
+            if not self._handed:
                 self._answers.owed -= len(messages)
-                return
-            await self._wire.send_texts([requests.encode(message) for message in messages])

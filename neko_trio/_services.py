@@ -6,7 +6,6 @@ And what its end is made of: steps of a goodbye side by side, all of them under 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -153,27 +152,3 @@ async def together(*steps: Callable[[], Awaitable[object]]) -> None:
             services.start_soon(run, fn, end)
         for end in ended:
             await end.wait()
-
-
-class Budget:
-    """One absolute deadline for every step of a close, started by the first of them (trio's clock, seconds).
-
-    Each step may take half of what is left, so that one that hangs leaves time for those behind it; the last, the
-    logout, may take all of it.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._deadline = math.inf
-
-    def renew(self) -> None:
-        """The next close has all of it again."""
-        self._deadline = math.inf
-
-    def shield(self, *, last: bool = False) -> trio.CancelScope:
-        """A shielded scope for one step."""
-        now = trio.current_time()
-        if self._deadline == math.inf:
-            self._deadline = now + self._seconds
-        left = max(0.0, self._deadline - now)
-        return trio.CancelScope(deadline=now + (left if last else left / 2), shield=True)

@@ -252,21 +252,35 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
     async with open_services() as services:
         supervisor = Supervisor(parts, on_lost=services.fail)
         services.start_soon(supervisor.run)
+        hurried = True  # unless the block says otherwise: cancelled, or struck by Ctrl-C
         try:
             await supervisor.connected.wait()
             services.start_soon(parts.control.run)
             services.start_soon(parts.sound_in.run)
             yield Session(parts)
+        except Exception:
+            hurried = False
+            raise
+        else:
+            hurried = False
         finally:
             services.settle()
             parts.attempt.closing = True
-            if supervisor.connected.is_set():
-                with parts.attempt.budget.shield():
-                    await together(parts.control.give_back)  # noqa: ASYNC102 - the budget is a shield
-            else:
-                supervisor.abandon()
-            parts.fail(lambda: SessionClosed("The session is closed: its async with block has ended."))
-    # Leaving the services cancels the supervisor, whose contexts close peer, link, login and lease in that order.
+            parts.goodbyes.close(hurried=hurried)
+            try:
+                if supervisor.connected.is_set():
+                    with parts.goodbyes.shield():
+                        await together(parts.control.give_back)  # noqa: ASYNC102 - the budget is a shield
+                else:
+                    supervisor.abandon()
+                parts.fail(lambda: SessionClosed("The session is closed: its async with block has ended."))
+                # Cancels the supervisor, whose contexts close peer, link, login and lease in that order.
+                services.cancel()
+                with trio.CancelScope(shield=True):  # bounded: each of its goodbyes has a part of the budget
+                    await supervisor.ended.wait()
+            except BaseException:  # Ctrl-C while the goodbyes wait
+                parts.goodbyes.hurry()
+                raise
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from neko_trio._deadline import too_late
 from neko_trio._handshake import MediaPorts, PeerOptions, open_link, open_peer
 from neko_trio._link import Link
 from neko_trio._parts import Parts
+from neko_trio._ports.budget import LAST
 from neko_trio._services import open_services, together
 from neko_trio.errors import LoginRefused, NekoError, NoOffer, SessionClosed, SessionLost
 from neko_trio.protocol import events
@@ -45,6 +46,8 @@ class Supervisor:
         self._logged_in = False  # since the session was last up
         self._login_is_due = False
         self.connected = trio.Event()
+        self.ended = trio.Event()
+        """Everything is closed."""
 
     def abandon(self) -> None:
         """Give up a connect that is still under way."""
@@ -72,6 +75,8 @@ class Supervisor:
             if isinstance(error, SessionLost):
                 raise
             raise _lost(error) from error
+        finally:
+            self.ended.set()
 
     # -- the loop
 
@@ -129,7 +134,7 @@ class Supervisor:
         finally:
             credential, parts.credential = parts.credential, None
             if credential is not None and known:
-                with parts.attempt.budget.shield(last=True):
+                with parts.attempt.budget.shield(LAST):
                     await together(lambda: wiring.logout(credential))  # noqa: ASYNC102 - the budget is a shield
 
     async def _log_in(self) -> None:
@@ -172,7 +177,7 @@ class Supervisor:
                             await answered.wait()  # noqa: ASYNC102 - the budget is a shield
         except BaseException:  # cancelled, too: nobody else knows of this login
             if answer:
-                with parts.attempt.budget.shield(last=True):
+                with parts.attempt.budget.shield(LAST):
                     await together(lambda: wiring.logout(answer[0]))  # noqa: ASYNC102 - the budget is a shield
             raise
         return answer[0]

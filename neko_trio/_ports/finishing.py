@@ -8,8 +8,9 @@ import outcome
 import trio
 
 
-async def finished(call: Callable[[], Awaitable[None]], *, within: float) -> None:
-    """Do ``call``; cancelled, wait until it is done all the same, ``within`` seconds at most, and then be cancelled.
+async def finished(call: Callable[[], Awaitable[None]], *, within: Callable[[BaseException], float]) -> None:
+    """Do ``call``; cancelled, wait until it is done all the same, for the seconds that ``within`` says of the
+    cancellation at most, and then be cancelled.
 
     The same goes for Ctrl-C. For what must not overlap at the server with the next of its kind. Raises what ``call``
     raises, bare.
@@ -37,7 +38,7 @@ async def finished(call: Callable[[], Awaitable[None]], *, within: float) -> Non
         except BaseException as error:  # noqa: BLE001, ASYNC103 - raised again below, outside of the nursery
             interruption = error
             nursery.cancel_scope.shield = True
-            scope.deadline = trio.current_time() + within
+            scope.deadline = trio.current_time() + within(error)
     if interruption is not None:
         raise interruption
     results[0].unwrap()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from neko_trio._ports.budget import Budget
 from neko_trio._ports.channels import WAKE, Channel
 from neko_trio._ports.grip import Grip
 from neko_trio._ports.held import Held, Release
@@ -29,14 +30,18 @@ class InputPort(WiredPort):
     """
 
     def __init__(
-        self, *, admit: Callable[[], None], on_sent: Callable[[Sequence[ClientMessage]], None] = lambda _messages: None
+        self,
+        *,
+        admit: Callable[[], None],
+        on_sent: Callable[[Sequence[ClientMessage]], None] = lambda _messages: None,
+        goodbyes: Budget | None = None,
     ) -> None:
         """``on_sent`` is told what has left, right after it has. Must not raise."""
         self._admit = admit
         self._on_sent = on_sent
         self._turn = trio.Lock()
         self._grip = Grip()
-        super().__init__(Wires(on_doubt=self._grip.doubt))
+        super().__init__(Wires(on_doubt=self._grip.doubt), goodbyes or Budget(RELEASE_TIMEOUT))
         self._role_losses = 0
         self._regain: Callable[[], Awaitable[None]] | None = None
         self._making_certain = 0

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
+from neko_trio._ports.budget import Budget
 from neko_trio.errors import (
     AudioOff,
     FeatureOff,
@@ -298,7 +299,8 @@ class MicrophoneLine(Protocol):
 class MicrophonePort:
     """Which peer takes the sound, and whether a microphone is open. Trio thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, goodbyes: Budget) -> None:
+        self._goodbyes = goodbyes
         self._line: MicrophoneLine | None = None
         self._queue: SoundQueue | None = None
         self._carrier: _Carrier | None = None
@@ -356,10 +358,14 @@ class MicrophonePort:
             carrier.asking.cancel(reason="the microphone's block has ended")
             self._note_news()
             await carrier.ended.wait()
+        except BaseException as error:
+            self._goodbyes.note(error)
+            raise
         finally:
             carrier.scope.cancel(reason="the microphone's block has ended")
-            with trio.move_on_after(GOODBYE_LIMIT, shield=True):
+            with trio.move_on_after(self._goodbyes.limit(GOODBYE_LIMIT), shield=True):
                 await carrier.ended.wait()
+            self._goodbyes.answered(yes=carrier.ended.is_set())
             self._queue = self._carrier = None
 
     async def run(self) -> None:

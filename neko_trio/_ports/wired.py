@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import trio
 
+from neko_trio._ports.budget import Budget
 from neko_trio._ports.channels import DataWire, SocketWire
 from neko_trio._ports.wires import Wires
 from neko_trio.errors import NekoError
@@ -17,8 +18,10 @@ from neko_trio.protocol.requests import ClientRequest
 class WiredPort:
     """What needs no host role and no turn. Trio thread only."""
 
-    def __init__(self, wires: Wires) -> None:
+    def __init__(self, wires: Wires, goodbyes: Budget) -> None:
         self._wires = wires
+        self.goodbyes = goodbyes
+        """How long the goodbyes of blocks that hold or lend something at the server may wait."""
 
     # -- what the session plugs in
 

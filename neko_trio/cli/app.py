@@ -89,7 +89,7 @@ async def _until_signal(
             async for number in signals:
                 received.append(signal.Signals(number))
                 break
-        scope.cancel(reason="a signal")
+        scope.cancel(reason="KeyboardInterrupt: a signal")  # which puts the goodbyes in a hurry
 
     with trio.CancelScope() as scope:
         async with open_services() as services:

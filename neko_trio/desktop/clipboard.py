@@ -286,7 +286,12 @@ class Clipboard:
         async with self._writing:
             await self._inputs.ask()  # a paste that was cancelled may be at it still
             self._check(access=True)
-            await finished(lambda: self._put(content), within=WRITE_TIME)
+            await finished(lambda: self._put(content), within=self._patience)
+
+    def _patience(self, interruption: BaseException) -> float:
+        """Seconds for a write that is cut off. With the process, less: there is no other write to come."""
+        self._inputs.goodbyes.note(interruption)
+        return self._inputs.goodbyes.limit(WRITE_TIME)
 
     async def _put(self, content: Content) -> None:
         shown = content.html or content.text  # the server's order; and xclip answers every form with it

@@ -116,6 +116,7 @@ async def borrowed(clipboard: Clipboard, inputs: InputPort, paste_time: float) -
     try:
         yield loan
     except BaseException as error:  # cancelled, too: what was pasted does not stay there
+        inputs.goodbyes.note(error)
         patient = isinstance(error, NekoError)
         failed = await _put_back(loan, inputs, patient=patient)  # noqa: ASYNC102 - shielded, or not cancelled
         if failed is not None:
@@ -141,7 +142,8 @@ async def _put_back(loan: Loan, inputs: InputPort, *, patient: bool) -> str | No
 
 async def _try(loan: Loan, inputs: InputPort) -> str | None:
     """Put it back, again when the connection is lost meanwhile, all of it within a goodbye, which is shielded."""
-    with trio.move_on_after(loan.reading + GOODBYE, shield=True):
+    limit = inputs.goodbyes.limit(GOODBYE)
+    with trio.move_on_after(loan.reading + limit, shield=True):
         await loan.read()
         while True:
             losses = inputs.losses
@@ -151,7 +153,7 @@ async def _try(loan: Loan, inputs: InputPort) -> str | None:
             except NekoError as error:
                 if not await _lost_since(losses, inputs, error):
                     return f"the clipboard was not put back: {error}"
-    return f"the clipboard was not put back within {GOODBYE:g} s: it may still hold what was pasted"
+    return f"the clipboard was not put back within {limit:.3g} s: it may still hold what was pasted"
 
 
 async def _lost_since(losses: int, inputs: InputPort, error: NekoError) -> bool:

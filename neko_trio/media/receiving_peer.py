@@ -88,6 +88,7 @@ class ReceivingPeer:
         self._room = asyncio.Event()
         self._connected = self._ended = False
         self._closing: asyncio.Task[None] | None = None
+        self._haste = asyncio.Event()
         self._pair: CandidatePair | None = None
         self._report: IceReport | None = None
         self._data_received = self._data_sent = 0
@@ -284,8 +285,12 @@ class ReceivingPeer:
         return self._closing
 
     async def wait_close(self) -> None:
-        """Close, and wait until that is done. Cancelling ends the wait only."""
-        await asyncio.shield(self.start_close())
+        """Close, and wait until that is done. Cancelling ends the wait, and what the close itself waits for."""
+        try:
+            await asyncio.shield(self.start_close())
+        except asyncio.CancelledError:
+            self._haste.set()
+            raise
 
     def abandon(self) -> None:
         """The loop is gone, and nothing can be closed any more: tell the decoder's thread to end. Any thread."""
@@ -302,7 +307,9 @@ class ReceivingPeer:
         await self._microphone.stop()
         if self._connecting is not None and self._in_dtls_handshake:
             # In the middle of it there is no goodbye; a server that gets none keeps the peer, watching, for 5 s.
-            await asyncio.wait({self._connecting}, timeout=HANDSHAKE_LIMIT)
+            haste = asyncio.create_task(self._haste.wait())
+            await asyncio.wait({self._connecting, haste}, timeout=HANDSHAKE_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+            haste.cancel()
         await close_connection(self._pc)
         await self.agent.close()  # when it was never installed, or aiortc did not come as far
         if self._connecting is not None:  # woken by the close, it has some steps left

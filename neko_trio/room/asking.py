@@ -32,12 +32,10 @@ class Asking:
         claim: Claim,
         *,
         take: Callable[[], Awaitable[None]],
-        close_timeout: float,
     ) -> None:
         """See :class:`~neko_trio.room.control.Control`."""
         self._state, self._inputs, self._claim = state, inputs, claim
         self._take_by_rest = take
-        self._close_timeout = close_timeout
 
     async def take_surely(self, *, wait: bool, steal: bool) -> bool | None:
         """:meth:`take`; ``None``, too, when the connection was lost meanwhile and is made anew: then ask again."""
@@ -89,7 +87,8 @@ class Asking:
         except InputInDoubt:
             self._claim.owe()  # whoever still wants it asks again on the next connection
             raise
-        except BaseException:  # cancelled, too: nobody wants it any more
+        except BaseException as error:  # cancelled, too: nobody wants it any more
+            self._inputs.goodbyes.note(error)
             await self.take_back()  # noqa: ASYNC102 - shielded and bounded inside
             raise
 
@@ -99,7 +98,7 @@ class Asking:
 
     async def take_back(self, deadline: float = math.inf) -> None:
         """The request may be on its way, and nobody wants it any more. In order behind it; harmless without it."""
-        with trio.move_on_at(min(deadline, trio.current_time() + self._close_timeout), shield=True):
+        with trio.move_on_at(min(deadline, self._inputs.goodbyes.until()), shield=True):
             try:
                 await self._inputs.ask(ControlRelease())
             except NekoError as error:

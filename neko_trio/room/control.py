@@ -38,16 +38,15 @@ class Control:
         inputs: InputPort,
         *,
         take: Callable[[], Awaitable[None]],
-        close_timeout: float = 2,
     ) -> None:
-        """``take`` is the admin's ``POST /api/room/control/take``; ``close_timeout`` in seconds bounds giving back."""
+        """``take`` is the admin's ``POST /api/room/control/take``. The input port's budget bounds giving back."""
         self._state = state
         self._inputs = inputs
-        self._close_timeout = close_timeout
+        self._goodbyes = inputs.goodbyes
         self._turn = trio.Lock()
         self._lease: Lease | None = None
         self._claim = claim = Claim(hosting=state.value.is_host, away=lambda: inputs.away)
-        self._asking = Asking(state, inputs, claim, take=take, close_timeout=close_timeout)
+        self._asking = Asking(state, inputs, claim, take=take)
 
     @asynccontextmanager
     async def control(
@@ -85,6 +84,7 @@ class Control:
             with use.scope:
                 yield
         except BaseException as error:  # whatever ends the block, the role is given back first
+            self._goodbyes.note(error)
             try:
                 await self._leave(use)  # noqa: ASYNC102 - shielded and bounded inside
             except NekoError as failed:
@@ -255,7 +255,7 @@ class Control:
 
         In its turn: who wants it now asks for it anew. Bounded, shielded.
         """
-        deadline = trio.current_time() + self._close_timeout
+        deadline = self._goodbyes.until()
         with trio.move_on_at(deadline, shield=True):
             async with self._turn:
                 if self._lease is None and self._claim.idle(waiting=waiting):
@@ -283,8 +283,9 @@ class Control:
 
     async def _give_back(self, lease: Lease, use: Use | None = None) -> None:
         """Let go, flush and release: after the last ``use``, or, with ``None``, after the session."""
-        deadline = trio.current_time() + self._close_timeout
-        flushing = trio.CancelScope(deadline=deadline - self._close_timeout / 4)
+        deadline = self._goodbyes.until()
+        patience = (deadline - trio.current_time()) * 3 / 4
+        flushing = trio.CancelScope(deadline=trio.current_time() + patience)
         failure: NekoError | None = None
 
         def is_last() -> bool:
@@ -307,11 +308,11 @@ class Control:
                     self._claim.owe()
                 lease.stop_waits()
                 failure = self._inputs.give_up() or failure
+        in_time = trio.current_time() < deadline and not flushing.cancelled_caught
+        self._goodbyes.answered(yes=in_time and failure is None)
         raise_if(failure)
         if flushing.cancelled_caught:
-            raise InputInDoubt(
-                f"The server did not confirm the input within {self._close_timeout * 3 / 4:g} s.", step="control"
-            )
+            raise InputInDoubt(f"The server did not confirm the input within {patience:.3g} s.", step="control")
 
     async def _release(self, lease: Lease, flushing: trio.CancelScope, deadline: float) -> NekoError | None:
         failure: NekoError | None = None

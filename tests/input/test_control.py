@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from neko_trio._ports.budget import HURRY
 from neko_trio.errors import ControlLocked, ControlLost, HostTaken, InputInDoubt, NotAllowed, SessionLost
 from neko_trio.protocol import requests
 from neko_trio.protocol.data_channel import ButtonDown, ButtonUp, KeyDown, KeyUp, Move
@@ -426,6 +427,17 @@ async def test_cancelled_it_takes_no_longer_than_the_bound(free: Desk, autojump_
             await free.inputs.submit([Move(1, 1)])
             await trio.sleep_forever()
     assert trio.current_time() == pytest.approx(3)
+    assert free.server.handled[-1] == RELEASE
+
+
+async def test_with_ctrl_c_it_is_in_a_hurry(free: Desk, autojump_clock: MockClock) -> None:
+    began = trio.current_time()
+    with pytest.raises(KeyboardInterrupt):
+        async with free.control.control():
+            free.server.silent = True
+            await free.inputs.submit([Move(1, 1)])
+            raise KeyboardInterrupt
+    assert trio.current_time() - began == pytest.approx(HURRY / 2)  # the session's own goodbyes have the rest
     assert free.server.handled[-1] == RELEASE
 
 

@@ -20,7 +20,7 @@ async def test_cancelled_it_is_done_first(autojump_clock: MockClock) -> None:
         done.append(trio.current_time())
 
     with trio.move_on_after(0.5) as scope:
-        await finished(call, within=2)
+        await finished(call, within=lambda _interruption: 2)
         raise AssertionError
     assert scope.cancelled_caught
     assert done == [1]
@@ -32,7 +32,7 @@ async def test_not_for_longer_than_told(autojump_clock: MockClock) -> None:
         await trio.sleep(1000)
 
     with trio.move_on_after(0.5) as scope:
-        await finished(call, within=2)
+        await finished(call, within=lambda _interruption: 2)
         raise AssertionError
     assert scope.cancelled_caught
     assert trio.current_time() == 2.5
@@ -46,7 +46,7 @@ async def test_cancelled_before_it_began_it_does_not_begin(autojump_clock: MockC
 
     with trio.CancelScope() as scope:
         scope.cancel()
-        await finished(call, within=2)
+        await finished(call, within=lambda _interruption: 2)
     assert begun == []
 
 
@@ -56,9 +56,9 @@ async def test_what_it_raises_leaves_bare(autojump_clock: MockClock) -> None:
         raise NotAllowed("no")
 
     with pytest.raises(NotAllowed):
-        await finished(call, within=2)
+        await finished(call, within=lambda _interruption: 2)
     with trio.move_on_after(0.5) as scope:
-        await finished(call, within=2)
+        await finished(call, within=lambda _interruption: 2)
     assert scope.cancelled_caught
 
 
@@ -66,7 +66,7 @@ async def test_uncancelled_it_may_take_its_time(autojump_clock: MockClock) -> No
     async def call() -> None:
         await trio.sleep(100)
 
-    await finished(call, within=2)
+    await finished(call, within=lambda _interruption: 2)
     assert trio.current_time() == 100
 
 
@@ -80,7 +80,7 @@ def test_ctrl_c_is_not_held_up() -> None:
 
     async def main() -> None:
         try:
-            await finished(stalled, within=2)
+            await finished(stalled, within=lambda _interruption: 2)
         finally:
             ended.append(trio.current_time() - began)
 

@@ -146,5 +146,6 @@ def interrupted(work: Callable[[], Awaitable[object]], seconds: float) -> BaseEx
     except BaseException as error:  # noqa: BLE001 - to be looked at
         return error
     finally:
+        timer.cancel()  # ended before, it would strike the tests themselves
         timer.join()
     return None
