@@ -114,6 +114,7 @@ class MemorySocket:
         self._in: deque[str] = deque()
         self._news, self._asked = trio.Event(), trio.Event()
         self._ended: int | None = None
+        self._serving = self._leaves = False
 
     # -- the room's side
 
@@ -129,14 +130,23 @@ class MemorySocket:
         self._end(1006)
 
     async def serve(self) -> None:
-        while self._ended is None:
-            while self._in:
+        """Handle one message after the other; those before a close, too, but none behind a cut."""
+        self._serving = True
+        while self._in or self._ended is None:
+            if self._in:
                 await self._server.simulator._rest.dispatcher.receive(self._session, self._in.popleft())
-            self._asked = trio.Event()
-            await self._asked.wait()
+            else:
+                self._asked, self._serving = trio.Event(), False
+                await self._asked.wait()
+                self._serving = True
+        self._serving = False
+        if self._leaves:
+            self._server.simulator._room.disconnect_socket(self._session, self, delayed=False)
 
     def _end(self, code: int) -> None:
         self._ended = code
+        if code == 1006:
+            self._in.clear()  # what had not been read is lost with the connection
         self._news.set()
         self._asked.set()
 
@@ -161,7 +171,10 @@ class MemorySocket:
     async def aclose(self, code: int = 1000) -> None:
         if self._ended is None:
             self._end(code)
-            self._server.simulator._room.disconnect_socket(self._session, self, delayed=False)
+            if self._in or self._serving:
+                self._leaves = True  # the close stands behind what was sent before
+            else:
+                self._server.simulator._room.disconnect_socket(self._session, self, delayed=False)
         await trio.lowlevel.checkpoint()
 
     def cut(self) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from neko_trio._ports.bus import Subscription
 from neko_trio._ports.channels import BARRIER_SUBJECT
@@ -24,11 +27,25 @@ class Messages(RoomCalls):
         :class:`InvalidInput` when there is no such session, when it is not connected (the server would drop the
         message), for the subject that this library keeps for itself, and for what JSON cannot hold. Cancelled, it was
         sent or not, never in part.
+
+        A server that has been restarted gives out new ids: what was for this session itself, and waited for the new
+        connection, goes to its new one; for any other session :class:`InvalidInput` says that there is none.
         """
         checked_json(body, "body")
-        request = checked(requests.SendUnicast(receiver=receiver, subject=_free(subject), body=body))
-        await self._need_connected(receiver)
-        await self._ports.inputs.ask(request)
+        request = requests.SendUnicast(receiver=receiver, subject=_free(subject), body=body)
+        checked(request)
+        to_itself = receiver == self._ports.state.value.session_id
+        while True:
+            try:
+                await self._need_connected(request.receiver)
+                await self._ports.inputs.ask(request, admit=partial(self._need, request.receiver))
+            except InvalidInput:
+                me = self._ports.state.value.session_id
+                if not to_itself or me == request.receiver:
+                    raise
+                request = msgspec.structs.replace(request, receiver=me)
+            else:
+                return
 
     async def send_all(self, subject: str, body: Any = None) -> None:
         """Send ``body``, anything JSON can hold, to every other session that is connected. See :meth:`send`."""
@@ -58,13 +75,14 @@ class Messages(RoomCalls):
         """The state may lag behind the server: before a receiver is said to be missing, all events are seen."""
         if not self._is_connected(receiver):
             await self._ports.settle()
-        state = self._ports.state.value
-        if receiver not in state.sessions:
-            if state.sessions_left_out:
-                return  # it may be one of those
-            raise InvalidInput(f"There is no session {receiver!r}.", hint="session.state.sessions has them.", step=STEP)
-        if not self._is_connected(receiver):
+        self._need(receiver)
+        if receiver in self._ports.state.value.sessions and not self._is_connected(receiver):
             raise InvalidInput(f"Session {receiver!r} is not connected: it would not get the message.", step=STEP)
+
+    def _need(self, receiver: str) -> None:
+        state = self._ports.state.value
+        if receiver not in state.sessions and not state.sessions_left_out:  # else it may be one of those
+            raise InvalidInput(f"There is no session {receiver!r}.", hint="session.state.sessions has them.", step=STEP)
 
     def _is_connected(self, receiver: str) -> bool:
         info = self._ports.state.value.sessions.get(receiver)
