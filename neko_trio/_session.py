@@ -276,7 +276,8 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
                 parts.fail(lambda: SessionClosed("The session is closed: its async with block has ended."))
                 # Cancels the supervisor, whose contexts close peer, link, login and lease in that order.
                 services.cancel()
-                with trio.CancelScope(shield=True):  # bounded: each of its goodbyes has a part of the budget
+                # Each of its goodbyes has a part of the budget. What of it is our own work is waited for in any case.
+                with trio.move_on_after(parts.options.close_timeout + 1, shield=True):
                     await supervisor.ended.wait()
             except BaseException:  # Ctrl-C while the goodbyes wait
                 parts.goodbyes.hurry()
