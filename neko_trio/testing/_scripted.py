@@ -308,8 +308,9 @@ class ScriptedSocket:
         return self._incoming.popleft()
 
     async def send(self, *texts: str) -> None:
-        """Hand all texts to the server in one step."""
-        await trio.lowlevel.checkpoint()
+        """Hand all texts to the server in one step. Cancelled before the call, none is sent; later, all are."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.cancel_shielded_checkpoint()
         if self._ended is not None:
             raise SocketEnded(self._ended.code, self._ended.reason)
         for text in texts:

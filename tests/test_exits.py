@@ -1,0 +1,135 @@
+"""How long an exit takes: nothing that was not asked for is waited for, and a server that has stopped not for long.
+
+In virtual time. That the process is gone within a second is looked at by `tests/integration/test_interrupt.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from neko_trio._ports.budget import HURRY
+from neko_trio.errors import NekoError
+from neko_trio.testing import FakeMedia, ScriptedServer, cancel_at_every_step, open_scripted_session
+
+CLOSE_TIMEOUT = 2.0
+SLACK = 0.01
+ANSWERED = 0.05
+"""Seconds, more than the doubles take for any answer: what has been sent is waited for."""
+
+
+@pytest.mark.parametrize("token", [False, True], ids=["login", "token"])
+def test_cancelled_anywhere_it_waits_for_no_answer_to_what_was_never_sent(token: bool) -> None:
+    """Neither for the offer, nor for the first packet of a video that was not switched on."""
+    took: list[float] = []
+
+    async def play() -> None:
+        began = trio.current_time()
+        try:
+            async with open_scripted_session(ScriptedServer(), FakeMedia(), token=token) as session:
+                await session.flush()
+        finally:
+            took.append(trio.current_time() - began)
+
+    cancel_at_every_step(play, lambda: None)
+    assert len(took) > 40
+    assert max(took) < ANSWERED
+
+
+def stop(server: ScriptedServer) -> None:
+    """It says nothing any more."""
+    setattr(server, "send", lambda _event: None)  # noqa: B010 - a method is replaced
+    server.delays["logout"] = 1000
+
+
+async def leave(server: ScriptedServer, error: BaseException | None, *, control: bool) -> float:
+    """Seconds of the way out of a session whose server has stopped. ``None`` is the normal one, ``TimeoutError`` means
+    cancelled, and any other error is raised in the block."""
+    media, began = FakeMedia(data_channel=False), 0.0
+    left: BaseException | None = None
+    with trio.CancelScope() as scope:
+        try:
+            async with open_scripted_session(server, media, close_timeout=CLOSE_TIMEOUT) as session:
+                if not control:
+                    stop(server)
+                    began = trio.current_time()
+                    await _end(error, scope)
+                else:
+                    async with session.control():
+                        await session.mouse.down(1, 1)
+                        stop(server)
+                        began = trio.current_time()
+                        await _end(error, scope)
+        except (KeyboardInterrupt, NekoError, ValueError) as caught:
+            left = caught
+    if isinstance(error, KeyboardInterrupt | ValueError):
+        assert left is error
+    assert media.open_peers == set()
+    assert media.leases == server.connections == 0
+    assert server.logouts == 1, "it was not even told"
+    return trio.current_time() - began
+
+
+async def _end(error: BaseException | None, scope: trio.CancelScope) -> None:
+    if isinstance(error, TimeoutError):
+        scope.cancel()
+        await trio.sleep_forever()
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize("control", [False, True])
+async def test_ctrl_c_waits_for_a_server_that_has_stopped_no_longer_than_a_hurry(
+    autojump_clock: MockClock, control: bool
+) -> None:
+    assert await leave(ScriptedServer(), KeyboardInterrupt(), control=control) == pytest.approx(HURRY, abs=SLACK)
+
+
+async def test_so_does_a_session_that_is_cancelled(autojump_clock: MockClock) -> None:
+    assert await leave(ScriptedServer(), TimeoutError(), control=False) == pytest.approx(HURRY, abs=SLACK)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("the block's own")], ids=["normal", "error"])
+@pytest.mark.parametrize("control", [False, True])
+async def test_any_other_way_out_has_one_budget(
+    autojump_clock: MockClock, control: bool, error: BaseException | None
+) -> None:
+    """Behind that of a block of control(), which was not answered, there is but a hurry."""
+    took = await leave(ScriptedServer(), error, control=control)
+    assert took <= CLOSE_TIMEOUT + (HURRY if control else 0) + SLACK
+    assert took > HURRY
+
+
+async def test_cancelled_while_a_login_is_not_answered(autojump_clock: MockClock) -> None:
+    server = ScriptedServer()
+    server.delays["login"] = 1000
+    with trio.move_on_after(1):
+        async with open_scripted_session(server, FakeMedia()):
+            pytest.fail("connected")
+    assert trio.current_time() == pytest.approx(1 + HURRY / 2, abs=SLACK)
+
+
+def test_ctrl_c_during_the_goodbyes_hurries_them() -> None:
+    """In a run of its own, for Ctrl-C is raised in the main task."""
+    ended: list[float] = []
+
+    async def strike() -> None:
+        await trio.sleep(1)
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        server = ScriptedServer()
+        try:
+            async with open_scripted_session(server, FakeMedia(), close_timeout=60):
+                stop(server)
+                began = trio.current_time()
+                trio.lowlevel.spawn_system_task(strike)
+        finally:
+            ended.append(trio.current_time() - began)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert 1 < ended[0] <= 1 + HURRY + SLACK
