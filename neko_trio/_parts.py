@@ -277,9 +277,7 @@ class Parts:
         self._past += self._of_peer()
         self.epoch += 1
         self.peer, self.peer_tasks = peer, tasks
-        self.sound_in.plug(
-            PeerMicrophone(peer, tasks.signals, self.inputs.ask, self.inputs.drain_media, self.goodbyes)
-        )
+        self.sound_in.plug(PeerMicrophone(peer, tasks.signals, self.inputs.ask, self.inputs.drain_media, self.goodbyes))
 
     def statistics(self) -> Statistics:
         """A snapshot of everything that is counted."""

@@ -139,9 +139,9 @@ class Clipboard:
     async def content(self, *, limit: int = LIMIT) -> Content | None:
         """Text and HTML in one call, ``None`` when nothing in the clipboard has a text."""
         await self._settled()
-        return await self.look(limit=limit)
+        return await self._look(limit=limit)
 
-    async def look(self, *, limit: int = LIMIT) -> Content | None:
+    async def _look(self, *, limit: int = LIMIT) -> Content | None:
         """:meth:`content` without waiting for the input before."""
         try:
             body = await self._get(_PATH, limit)

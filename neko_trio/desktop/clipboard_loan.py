@@ -76,7 +76,7 @@ class Loan:
         have been.
         """
         await self._inputs.wait_role(tell=False)
-        if self._losses != self._inputs.losses and not self._is_pasted(await self._clipboard.look() or Content()):
+        if self._losses != self._inputs.losses and not self._is_pasted(await self._clipboard._look() or Content()):
             return
         if not self._overtaken:
             await self._clipboard.put(Content(text=self.before.text) if self.before.text else self.before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -210,9 +210,9 @@ async def test_cut_means_nothing_and_drain_waits_for_what_is_under_way() -> None
 
 async def test_more_addresses_than_it_keeps_are_not_routed() -> None:
     async with open_net() as (lease, net):
-        for _ in range(ADDRESS_LIMIT):
-            with _socket() as stranger:
-                stranger.sendto(b"x", net.for_client)
+        with ExitStack() as strangers:  # open all at once: else a port may come twice
+            for _ in range(ADDRESS_LIMIT):
+                strangers.enter_context(_socket()).sendto(b"x", net.for_client)
         assert len(await lease.run(net.at_server, ADDRESS_LIMIT - 1)) == ADDRESS_LIMIT - 1
         await lease.run(net.router.drain)
         assert net.to_server.counts.unroutable == 1
