@@ -50,7 +50,7 @@ class Services:
                 self.fail(error)
             except (KeyboardInterrupt, BaseExceptionGroup) as error:
                 # Ctrl-C in a task of a library's own nursery, which nobody could protect.
-                interrupt = _interrupt(error)
+                interrupt = interrupt_in(error)
                 if interrupt is None:
                     raise
                 self.interrupt(interrupt)
@@ -110,7 +110,7 @@ async def open_services() -> AsyncIterator[Services]:
                 services.cancel()
     except BaseExceptionGroup as group:
         # The services raise nothing but that: a Ctrl-C that struck this task while it waited for their end.
-        interrupt = _interrupt(group)
+        interrupt = interrupt_in(group)
         if interrupt is None:
             raise
     failure = interrupt or services.failure
@@ -123,12 +123,12 @@ async def open_services() -> AsyncIterator[Services]:
         raise failure from failure.__cause__
 
 
-def _interrupt(error: BaseException) -> KeyboardInterrupt | None:
+def interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
     """The KeyboardInterrupt in a group of groups."""
     if isinstance(error, KeyboardInterrupt):
         return error
     if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_interrupt, error.exceptions)), None)
+        return next(filter(None, map(interrupt_in, error.exceptions)), None)
     return None
 
 

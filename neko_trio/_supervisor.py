@@ -161,6 +161,13 @@ class Supervisor:
             await wiring.media.prepare()
             prepared.set()
 
+        async def undo() -> None:
+            """Nobody else knows of this login."""
+            if answer:
+                credential = answer.pop()
+                with parts.attempt.budget.shield(LAST):
+                    await together(lambda: wiring.logout(credential))
+
         try:
             async with open_services() as services:
                 services.start_soon(log_in)
@@ -171,14 +178,13 @@ class Supervisor:
                 try:
                     await answered.wait()
                     await prepared.wait()
-                finally:
-                    if not answered.is_set():
-                        with parts.attempt.budget.shield():
-                            await answered.wait()  # noqa: ASYNC102 - the budget is a shield
-        except BaseException:  # cancelled, too: nobody else knows of this login
-            if answer:
-                with parts.attempt.budget.shield(LAST):
-                    await together(lambda: wiring.logout(answer[0]))  # noqa: ASYNC102 - the budget is a shield
+                except BaseException:  # cancelled, too
+                    with parts.attempt.budget.shield():
+                        await answered.wait()
+                    await undo()  # now: an import, which nothing can cut short, may take longer than the budget
+                    raise
+        except BaseException:
+            await undo()
             raise
         return answer[0]
 

@@ -20,6 +20,9 @@ answered."""
 
 LAST = 1.0
 """The share of the last step."""
+LAST_LEAST = 0.15
+"""Seconds that the last step has in any hurry: on a busy machine the steps before may have needed all of theirs for
+themselves, and a login that is not logged out stays in everyone's list."""
 
 
 class Heard(Protocol):
@@ -125,8 +128,10 @@ class Budget:
 
     def _end_of_share(self, share: float, *, ours: bool = False) -> float:
         now = trio.current_time()
-        left = min(self._deadline - now, math.inf if ours else self._hurried_left(now))
-        return now + share * max(0.0, left)
+        hurried = math.inf if ours else self._hurried_left(now)
+        if share == LAST:
+            hurried = max(hurried, LAST_LEAST)
+        return now + share * max(0.0, min(self._deadline - now, hurried))
 
     def _forget_hurry(self) -> None:
         """If it was that of a block before, and the server has been heard since."""

@@ -10,6 +10,7 @@ from socket import gaierror
 
 import trio
 
+from neko_trio._services import interrupt_in
 from neko_trio.errors import NekoError, ServerUnreachable
 from neko_trio.signaling.url import ServerUrl
 
@@ -43,6 +44,11 @@ async def open_stream(
             tcp = await _open_tcp(url, addresses)
         except OSError as error:
             raise connect_failure(url, error, step="dial") from None
+        except BaseExceptionGroup as group:
+            interrupt = interrupt_in(group)
+            if interrupt is None:
+                raise
+            raise interrupt from None  # it struck one of trio's own tasks
     if tcp is None:
         raise ServerUnreachable(
             f"{url.host} port {url.port} did not answer within {tcp_limit:.1f} s.",

@@ -16,6 +16,7 @@ import outcome
 import trio
 
 from neko_trio._ports.rest import NO_REFUSALS, Refusals, Sink, StreamedBody
+from neko_trio._services import interrupt_in
 from neko_trio.errors import InvalidInput, LoginRefused, NekoError, NotNeko, ServerUnreachable
 from neko_trio.signaling.answers import Answer, refusal_message, refused_file, unexpected
 from neko_trio.signaling.credential import Credential
@@ -160,10 +161,13 @@ class Rest(Calls):
             raise self._broken(path, str(error), step) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise NotNeko(f"{self._url}{path} cannot be called: {type(error).__name__}.", step=step) from None
-        except BaseException:  # cancelled, too: nothing stays open
+        except BaseException as error:  # cancelled, too: nothing stays open
             # Cancelled during the TLS handshake, the library leaves the socket to the garbage collector.
             for stream in dialled:
                 stream.get_extra_info("socket").close()
+            interrupt = interrupt_in(error)
+            if interrupt is not None and interrupt is not error:
+                raise interrupt from None  # noqa: ASYNC104 - it struck trio's own tasks, while one of them dialled
             raise
 
     async def _body(self, response: httpx2.Response, path: str, most: int, step: str) -> bytes:

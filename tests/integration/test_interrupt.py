@@ -17,6 +17,7 @@ import pytest
 import trio
 
 import neko_trio
+from neko_trio.simulator import open_simulator_process
 from neko_trio.testing import TestServer, leak_check
 from tests.crowding import is_within
 from tests.integration.conftest import open_watch, unique
@@ -68,6 +69,47 @@ async def test_ctrl_c_ends_the_process(apart: TestServer, moment: str) -> None:
         assert process.returncode == -signal.SIGINT
         assert is_within(took, patience)
         await watch.gone(name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stops a process")
+@pytest.mark.parametrize("moment", ["request_sent", "in_control"])
+async def test_ctrl_c_ends_the_process_also_when_the_server_has_stopped(embedded_only: None, moment: str) -> None:
+    """Nothing is answered any more, and the process is gone in time all the same."""
+    async with open_simulator_process(size=(640, 360)) as server:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-u", str(SCRIPT), server.url, "interrupted"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            with trio.fail_after(30):
+                await process.stdin.send_all(server.password.encode() + b"\n")
+                said = b""
+                while f"{moment}\n".encode() not in said:
+                    part = await process.stdout.receive_some()
+                    assert part, (await read_all(process.stderr)).decode()
+                    said += part
+                os.kill(server.pid, signal.SIGSTOP)
+                process.send_signal(signal.SIGINT)
+                sent = perf_counter()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read_all, process.stdout)
+                    errors = (await read_all(process.stderr)).decode()
+                await process.wait()
+                took = perf_counter() - sent
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+            process.kill()
+            with trio.CancelScope(shield=True):  # killed: ends at once
+                await process.wait()
+    assert "\nKeyboardInterrupt\n" in errors, errors  # perhaps with a note: the role could not be given back
+    assert "ExceptionGroup" not in errors
+    assert process.returncode == -signal.SIGINT
+    assert is_within(took, ENDS_WITHIN)
 
 
 ENOUGH = 30.0
