@@ -20,7 +20,7 @@ _WAITING_FOR = {
 
 def too_late(attempt: Attempt, seconds: float) -> NekoError:
     """The error for an attempt whose deadline has passed, named by the step it was in."""
-    step, within = attempt.step, f"within {seconds:g} s"
+    step, within = attempt.step, f"within {seconds:.3g} s"
     if step == "init":
         return NotNeko(
             f"The server accepted the WebSocket, but sent no system/init {within}.",

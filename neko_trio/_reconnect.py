@@ -18,6 +18,9 @@ STEADY = 5.0
 """Seconds that a connection must have held for its end to be a new outage, with all its tries before it. Else it
 belongs to the outage before: a server that takes every connection and drops it at once is not asked for ever."""
 
+LATE = 1.0
+"""Seconds of lateness from which on this process was suspended, or blocked."""
+
 PASSING_STEPS = frozenset({"ice", "running"})
 """Steps in which a violation of the protocol is one of this peer connection alone: DTLS that fails, a broken stream."""
 
@@ -33,7 +36,8 @@ class Reconnect:
     """
 
     limit: float = 60.0
-    """Seconds that one outage may last; then the session ends with ``SessionLost``."""
+    """Seconds that one outage may last; then the session ends with ``SessionLost``. Losses less than 5 s apart are one
+    outage, of which only the time without a connection counts, and in which this process ran; ``math.inf`` has none."""
     attempts: int | None = None
     """Tries for one outage; ``None``: as many as its time allows."""
     delay: float = 0.1
@@ -42,6 +46,10 @@ class Reconnect:
     """Between 0 and 1: many clients of one server that comes back shall not all ask in the same moment."""
 
     def __post_init__(self) -> None:
+        for name in ("limit", "delay", "longest_delay", "jitter"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise InvalidInput(f"{name}={value!r} must be a number.")
         if not self.limit > 0:
             raise InvalidInput(f"limit={self.limit!r} must be a positive number of seconds.")
         attempts = self.attempts
@@ -68,7 +76,9 @@ class Outage:
     def __init__(self, policy: Reconnect | None, *, chance: Callable[[], float] = random.random) -> None:
         """``policy``: ``None`` tries nothing."""
         self._policy, self._chance = policy, chance
-        self._began: float | None = None
+        self._down = 0.0  # seconds that count, of the losses before that belong to the same outage
+        self._counts_since = 0.0
+        self._came_back = False  # within the same outage
         self._up_since = -math.inf
         self._lost_at: float | None = None
         self._attempts = 0
@@ -100,9 +110,19 @@ class Outage:
     @property
     def time_left(self) -> float:
         """Seconds until the outage has lasted too long."""
-        if self._policy is None or self._began is None:
+        if self._policy is None or self._lost_at is None:
             return math.inf
-        return self._began + self._policy.limit - trio.current_time()
+        return self._policy.limit - self._lasted
+
+    @property
+    def _lasted(self) -> float:
+        return self._down + trio.current_time() - self._counts_since
+
+    def note_late(self, seconds: float) -> None:
+        """The try that there is, or the wait for it, ended so many seconds later than it was to. By that much this
+        process did not run: then the whole of it says nothing of the server, and does not count."""
+        if seconds >= LATE:
+            self._counts_since += trio.current_time() - max(self._tried_at, self._counts_since)
 
     def begin(self, error: NekoError) -> None:
         """The connection is lost, because of that. Within an outage: a try has failed."""
@@ -110,14 +130,15 @@ class Outage:
             logger.debug("a try to connect again has failed: %s", error)
             return
         logger.info("the connection was lost, and is made anew: %s", error)
-        self._lost_at = now = trio.current_time()
-        if self._began is None or now - self._up_since >= STEADY:
-            self._began, self._attempts = now, 0
+        self._lost_at = self._counts_since = now = trio.current_time()
+        if now - self._up_since >= STEADY:
+            self._down, self._attempts, self._came_back = 0.0, 0, False
 
     def end(self) -> None:
         """The session is up."""
         self._up_since = trio.current_time()
         if self._lost_at is not None:
+            self._down, self._came_back = self._lasted, True
             self._seconds += self._up_since - self._lost_at
             logger.info("the connection is back after %.1f s", self._up_since - self._lost_at)
             self._lost_at = None
@@ -130,19 +151,21 @@ class Outage:
         that says what to do, and nothing is waited for. A checkpoint; cancelling is safe.
         """
         assert self._policy is not None
-        self._attempts += 1
+        self._attempts += not at_once
         wait = 0.0 if at_once else self._policy.wait_before(self._attempts, self._chance())
         seconds = max(0.0, self._tried_at + wait - trio.current_time())  # what the last try took has been waited
         exhausted = self._policy.attempts is not None and self._attempts > self._policy.attempts
         if exhausted or seconds >= self.time_left:
             self._given_up = True
-            tries = self._attempts - 1
-            lasted = trio.current_time() - (self._began or 0.0)
+            tries = self._attempts - (not at_once)
+            lost = "was lost, came back, was lost again" if self._came_back else "was lost"
             raise SessionLost(
-                f"The session was lost and did not come back in {lasted:.1f} s and "
+                f"The session {lost} and did not come back in {self._lasted:.1f} s and "
                 f"{tries} {'try' if tries == 1 else 'tries'}: {error.message}",
                 hint=error.hint,
                 step=error.step,
             ) from error
+        due = trio.current_time() + seconds
         await trio.sleep(seconds)
+        self.note_late(trio.current_time() - due)
         self._tried_at = trio.current_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -54,6 +55,10 @@ async def down(session: Session) -> None:
     [
         ({"limit": 0}, "limit"),
         ({"limit": float("nan")}, "limit"),
+        ({"limit": "60"}, "limit"),
+        ({"limit": None}, "limit"),
+        ({"longest_delay": True}, "longest_delay"),
+        ({"jitter": "0.5"}, "jitter"),
         ({"attempts": 0}, "attempts"),
         ({"attempts": 1.5}, "attempts"),
         ({"attempts": True}, "attempts"),
@@ -64,9 +69,9 @@ async def down(session: Session) -> None:
         ({"jitter": 1.1}, "jitter"),
     ],
 )
-def test_a_policy_that_is_none(options: dict[str, float], named: str) -> None:
+def test_a_policy_that_is_none(options: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
-        Reconnect(**options)  # type: ignore[arg-type]  # that is what is tested
+        Reconnect(**options)  # that is what is tested
 
 
 def test_the_back_off_doubles_up_to_its_bound_and_chance_makes_it_shorter() -> None:
@@ -115,6 +120,44 @@ async def test_a_server_that_takes_every_connection_and_drops_it_is_not_asked_fo
         outage.end()
         await trio.sleep(STEADY)
     assert outage.overcome == 5
+
+
+async def test_only_the_time_without_a_connection_counts(autojump_clock: MockClock) -> None:
+    outage = Outage(Reconnect(limit=2, jitter=0))
+    for _ in range(6):  # of 4 s each, down for less than 0.2
+        outage.begin(unreachable())
+        assert outage.time_left > 1
+        await outage.pause(unreachable())
+        outage.end()
+        await trio.sleep(STEADY - 1)
+        if outage._attempts > 1:
+            outage._attempts = 1  # the back-off is another matter
+    outage.begin(unreachable())
+    with pytest.raises(SessionLost, match=r"was lost, came back, was lost again .* in 1\.[0-9] s"):
+        while True:
+            await outage.pause(unreachable())
+
+
+async def test_what_the_server_answered_is_no_try(autojump_clock: MockClock) -> None:
+    outage = Outage(Reconnect(attempts=1, jitter=0))
+    outage.begin(unreachable())
+    await outage.pause(unreachable())
+    await outage.pause(LoginRefused("unknown"), at_once=True)
+    with pytest.raises(SessionLost, match="1 try: Nobody"):
+        await outage.pause(unreachable())
+
+
+async def test_a_try_in_which_the_process_did_not_run_does_not_count(mock_clock: MockClock) -> None:
+    outage = Outage(Reconnect(limit=10, jitter=0))
+    outage.begin(unreachable())
+    await outage.pause(unreachable())
+    mock_clock.jump(12)  # suspended
+    outage.note_late(2)
+    assert outage.time_left == pytest.approx(10)
+    assert outage.seconds == pytest.approx(12)
+    mock_clock.jump(3)
+    outage.note_late(0.5)  # late as on a busy machine
+    assert outage.time_left == pytest.approx(7)
 
 
 CURED: list[tuple[NekoError, bool]] = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neko_trio._ports.rest import Refusals, RestPort
 from neko_trio.desktop.keys import Key
-from neko_trio.errors import CallerError, InvalidInput, NotAllowed, ProtocolViolation, ServerError
+from neko_trio.errors import InvalidInput, NotAllowed, ProtocolViolation
 from neko_trio.protocol.keysyms import char_needs_shift, keysym_of_char
 from neko_trio.protocol.layout_table import LAYOUTS, NAMED
 
@@ -113,14 +113,19 @@ class KeyMap:
         return self._layout is not None
 
     async def learn(self) -> Layout:
-        """The layout and Caps Lock, asked for unless they are known. A checkpoint only when they are not."""
+        """The layout and Caps Lock, asked for unless they are known. A checkpoint only when they are not.
+
+        A server that refuses to tell, or does not know how, is taken for one with the layout ``us``. What says nothing
+        of the server, such as a proxy's page in its place, is raised: with a wrong layout other characters are typed.
+        """
         while self._layout is None:
             era = self._era
             try:
                 layout, modifiers = await self.layout(), await self.modifiers()
-            except (CallerError, ServerError) as error:
-                logger.info("the server does not say its keyboard layout, taken for us: %s", error)
-                self._layout, self._spares = Layout("us"), set() if self._spares is None else self._spares
+            except (NotAllowed, ProtocolViolation) as error:
+                if era == self._era:
+                    logger.info("the server does not say its keyboard layout, taken for us: %s", error)
+                    self._layout, self._spares = Layout("us"), set() if self._spares is None else self._spares
             else:
                 if era == self._era:
                     self._layout, self._caps_lock = layout, modifiers["capslock"] is True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,7 +17,7 @@ from neko_trio.desktop.clipboard_loan import PASTE_TIME, Loan, borrowed
 from neko_trio.desktop.clipboard_values import checked
 from neko_trio.desktop.key_map import STEP, KeyMap, Layout
 from neko_trio.desktop.keys import CAPS_LOCK, SHIFTS, Key, checked_text, held_around, keys_of, text_plans
-from neko_trio.errors import InvalidInput, NotAllowed
+from neko_trio.errors import InputInDoubt, InvalidInput, NotAllowed, ServerUnreachable
 from neko_trio.protocol.data_channel import KeyDown, KeyUp
 from neko_trio.protocol.keysyms import char_of_keysym
 
@@ -279,9 +279,17 @@ class Keyboard:
         return named if named is not None else self._map.key(char)
 
     async def _learn(self) -> None:
-        if not self._map.known:
+        while not self._map.known:
             await self._inputs.flush()  # Caps Lock may be on its way
-            await self._map.learn()
+            losses = self._inputs.losses
+            try:
+                await self._map.learn()
+            except ServerUnreachable:
+                if self._inputs.returns:
+                    with suppress(InputInDoubt):  # of the question alone: the connection went away under it
+                        await self._inputs.ask()
+                if self._inputs.losses == losses:  # the WebSocket is well
+                    raise
 
     async def _claim(self, chars: Iterable[str]) -> None:
         """Have spare keycodes for these characters. Raises ``InvalidInput`` when not enough of them are left."""
