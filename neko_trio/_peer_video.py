@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from neko_trio._ports.channels import next_number
 from neko_trio._signals import VideoAnswers
 from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
 from neko_trio._video_wish import Selection
 from neko_trio.errors import NekoError
-from neko_trio.protocol import requests
+from neko_trio.protocol import data_channel, requests
 
 if TYPE_CHECKING:
     from neko_trio.media.peer_api import Peer
@@ -33,6 +34,9 @@ waits for that lock. No video then, for anybody, until the server is restarted."
 LAST_PATIENCE = 1.0
 """Seconds that the close waits for that first packet, for the same reason: half of the budget that it has as a rule.
 With half a second a loaded server was brought to a standstill all the same, once (seen)."""
+
+LIFE_PATIENCE = 0.2
+"""Seconds of it in which the server must be heard, for the rest to be waited for in a hurry: it is sent a ping."""
 
 ANSWER_PATIENCE = 5.0
 """Seconds that an answer may take: an enable's comes when the pipeline has been started, all others in a millisecond.
@@ -197,17 +201,27 @@ class PeerVideo:
         self._switch.unplug(self)
         try:
             if was_on and self._wire.alive and not self._flows:
-                with trio.move_on_after(LAST_PATIENCE) as patience:
-                    await self._answers.settled()
-                    # It is there and starts the pipeline: this is waited for even by a close that is in a hurry.
-                    with trio.CancelScope(deadline=patience.deadline, shield=True):
-                        await self._peer().wait_packets(self._packets_before)
+                await self._wait_first_packet()
             with trio.move_on_after(DISABLE_PATIENCE):
                 if was_on:
                     await self._send(requests.SignalVideo(disabled=True), last=True)
                 await self._answers.settled()
         except NekoError:
             return  # without a link nobody can be told, and without a peer nothing is sent: the server ends it
+
+    async def _wait_first_packet(self) -> None:
+        """The server starts the pipeline: that is waited for even by a close in a hurry, if the server is there."""
+        peer, until = self._peer(), trio.current_time() + LAST_PATIENCE
+        with trio.move_on_at(until) as waiting:
+            await self._answers.settled()
+            heard_at = peer.heard_at
+            with trio.move_on_after(LIFE_PATIENCE, shield=True):
+                if peer.data_channel_open:
+                    await peer.send_data([data_channel.encode(data_channel.Ping(next_number()))])
+                await peer.wait_packets(self._packets_before)
+            if not self._flows and peer.heard_at != heard_at:
+                waiting.shield = True
+                await peer.wait_packets(self._packets_before)
 
     # -- what the task does
 

@@ -19,11 +19,12 @@ A loaded server takes up to 0.4 s to start its pipeline (seen), and the longest 
 configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go)."""
 
 LATE = 1.0
-"""Seconds later than that from which on this process did not run in between: then patience begins anew."""
+"""Seconds later than it was to end from which on this process did not run meanwhile: then patience begins anew."""
 
 GRACE = 1.0
 """Seconds more for a picture once a connection that was in doubt has answered: there may have been a reason to doubt.
-Less than the watchdog lets pass before it doubts again, or a quiet connection would put it off for ever."""
+Less than the watchdog lets pass before it doubts again, or a quiet connection would put it off for ever. It is also the
+last of patience, waited for by itself: pictures that came while this process did not run are handed out by then."""
 
 
 class Doubt(Protocol):
@@ -39,11 +40,12 @@ class _Wait:
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.due = math.inf
+        self.last = False  # when it is due, patience has ended
         self.overdue = False  # and only the doubt about the connection lets it go on
 
-    def until(self, due: float, *, overdue: bool = False) -> None:
+    def until(self, due: float, *, last: bool = False, overdue: bool = False) -> None:
         self.due = self.scope.deadline = due
-        self.overdue = overdue
+        self.last, self.overdue = last, overdue
 
 
 class PicturePatience:
@@ -69,10 +71,10 @@ class PicturePatience:
         """The connection is known to be well: waits that go on only for doubt of that will end."""
         for wait in self._waits:
             if wait.overdue:
-                wait.until(trio.current_time() + GRACE)
+                wait.until(trio.current_time() + GRACE, last=True)
 
     def _begin(self, wait: _Wait) -> None:
-        wait.until(trio.current_time() + STALL_PATIENCE if self._on else math.inf)
+        wait.until(trio.current_time() + STALL_PATIENCE - GRACE if self._on else math.inf)
 
     async def wait(self, picture: trio.Event) -> None:
         """Return when ``picture`` is set. A checkpoint; cancelling is safe.
@@ -93,6 +95,9 @@ class PicturePatience:
                 if late >= LATE:
                     self._begin(wait)
                 elif late >= 0:  # else the video was switched in this very moment
+                    if not wait.last:
+                        wait.until(trio.current_time() + GRACE, last=True)
+                        continue
                     if not self._connection.in_doubt:
                         raise self._stalled(self._packets() - packets)
                     wait.until(math.inf, overdue=True)
