@@ -13,6 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from neko_trio._peer_video import LAST_PATIENCE
 from neko_trio._ports.budget import HURRY, LAST_LEAST
 from neko_trio.errors import NekoError
 from neko_trio.signaling import dial, rest
@@ -190,3 +191,25 @@ def test_ctrl_c_in_a_task_of_the_dialling_is_no_group(
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
+
+
+@pytest.mark.parametrize("deaf", [True, False], ids=["stopped", "slow"])
+async def test_a_pipeline_that_starts_is_waited_for_in_a_hurry_only_if_the_server_is_there(
+    autojump_clock: MockClock, deaf: bool
+) -> None:
+    server, media = ScriptedServer(), FakeMedia(silent=True)
+    with trio.CancelScope() as scope:
+        async with open_scripted_session(server, media):
+            await trio.sleep(0.05)
+            if deaf:
+                media.peers[0].deaf_since = trio.current_time()
+                stop(server)
+            began = trio.current_time()
+            scope.cancel()
+            await trio.sleep_forever()
+    took = trio.current_time() - began
+    if deaf:
+        assert took < HURRY + LAST_LEAST
+    else:
+        assert took == pytest.approx(LAST_PATIENCE, abs=ANSWERED)
+    assert server.logouts == 1
