@@ -6,7 +6,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +253,8 @@ async def test_a_loop_that_is_held_up_makes_up_for_a_tenth_of_a_second() -> None
         times = [each[0] for each in wire.packets]
         gaps = [b - a for a, b in pairwise(times)]
         assert max(gaps) > 0.3
-        assert 3 <= sum(gap < 0.01 for gap in gaps) <= 6  # those that were due in the last tenth of a second
+        behind = gaps[gaps.index(max(gaps)) + 1 :]  # a busy machine may hold it up at other times, too
+        assert 3 <= len(list(takewhile(lambda gap: gap < 0.01, behind))) <= 6  # those due in the last tenth of a second
 
     await run(scenario)
 
