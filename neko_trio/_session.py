@@ -320,7 +320,7 @@ async def open_session(
       reconnect: what becomes of a session that is lost once it is up: with ``None`` it ends; with ``True``, or a
         :class:`Reconnect`, it is made anew under its caller. See :attr:`Session.connected`.
       connect_timeout: seconds until the peer must be connected. 9, because the server gives up at 10.
-      close_timeout: seconds that all goodbyes together may take. A session that is cancelled, or that Ctrl-C ends, waits
+      close_timeout: seconds that all goodbyes together may take. A session that is cancelled, or ended by Ctrl-C, waits
         0.6 s, or 16 round trips, for a server of which nothing is heard any more.
       linger: on demand, seconds for which the video stays on after the last picture that was wanted: for as long a
         picture counts as new.
