@@ -182,11 +182,12 @@ class Supervisor:
                     await prepared.wait()
                 except BaseException:  # cancelled, too
                     with parts.attempt.budget.shield():
-                        await answered.wait()
-                    await undo()  # now: an import, which nothing can cut short, may take longer than the budget
+                        await answered.wait()  # noqa: ASYNC102 - the budget is a shield
+                    # Now: an import, which nothing can cut short, may take longer than the budget.
+                    await undo()  # noqa: ASYNC102 - shielded and bounded inside
                     raise
         except BaseException:
-            await undo()
+            await undo()  # noqa: ASYNC102 - shielded and bounded inside
             raise
         return answer[0]
 

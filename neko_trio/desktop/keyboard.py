@@ -281,15 +281,19 @@ class Keyboard:
     async def _learn(self) -> None:
         while not self._map.known:
             await self._inputs.flush()  # Caps Lock may be on its way
-            losses = self._inputs.losses
+            away, losses = self._inputs.away, self._inputs.losses
             try:
                 await self._map.learn()
-            except ServerUnreachable:
-                if self._inputs.returns:
-                    with suppress(InputInDoubt):  # of the question alone: the connection went away under it
-                        await self._inputs.ask()
-                if self._inputs.losses == losses:  # the WebSocket is well
+            except ServerUnreachable as error:
+                if not self._inputs.returns:
                     raise
+                failure = error  # ``error`` itself is unbound after this block
+            else:
+                continue
+            with suppress(InputInDoubt):  # of the question alone: the connection went away under it
+                await self._inputs.ask()
+            if not away and self._inputs.losses == losses:  # the WebSocket is well, and was
+                raise failure
 
     async def _claim(self, chars: Iterable[str]) -> None:
         """Have spare keycodes for these characters. Raises ``InvalidInput`` when not enough of them are left."""
