@@ -119,8 +119,8 @@ class Outage:
         return self._down + trio.current_time() - self._counts_since
 
     def note_late(self, seconds: float) -> None:
-        """The try that there is, or the wait for it, ended so many seconds later than it was to. By that much this
-        process did not run: then the whole of it says nothing of the server, and does not count."""
+        """The wait for a try ended so many seconds later than it was to. By that much this process did not run: then it
+        says nothing of the server, and does not count, nor does the try before."""
         if seconds >= LATE:
             self._counts_since += trio.current_time() - max(self._tried_at, self._counts_since)
 

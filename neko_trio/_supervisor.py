@@ -103,11 +103,9 @@ class Supervisor:
         again = self.connected.is_set()  # else the first connect's own scope is over all of it
         if again:
             seconds = max(0.0, min(seconds, self._outage.time_left))
-        deadline = trio.current_time() + seconds if again else math.inf
-        with trio.CancelScope(deadline=deadline) as scope:
+        with trio.CancelScope(deadline=trio.current_time() + seconds if again else math.inf) as scope:
             yield scope
         if scope.cancelled_caught:
-            self._outage.note_late(trio.current_time() - deadline)
             raise too_late(parts.attempt, seconds)
 
     # -- a login
