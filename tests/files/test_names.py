@@ -77,6 +77,8 @@ def test_what_passes_is_kept_by_the_server_under_just_that_name(name: str) -> No
 
 
 @given(NAMES, st.booleans())
+@example("folder/name", False)
+@example("C:name", True)
 def test_what_is_written_here_is_in_the_folder(name: str, windows: bool) -> None:
     """On either kind of system the name is one part of a path, and not one that leads anywhere else."""
     try:
