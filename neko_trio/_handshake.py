@@ -82,6 +82,8 @@ class MediaPorts:
     watch: Watch
     audio: AudioPort | None = None
     """``None``: no sound is wanted."""
+    on_lost: Callable[[], None] = lambda: None
+    """Called when the peer is lost, before its goodbye."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,15 @@ class PeerOptions:
 
 @asynccontextmanager
 async def open_link(
-    dial: Dial, attempt: Attempt, observe: Callable[[events.ServerEvent], None]
+    dial: Dial,
+    attempt: Attempt,
+    observe: Callable[[events.ServerEvent], None],
+    on_lost: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Link, events.SystemInit]]:
-    """Connect the WebSocket, start its reader, and wait for ``system/init``."""
+    """Connect the WebSocket, start its reader, and wait for ``system/init``.
+
+    ``on_lost`` is called when the link is lost, before the body can have seen anything of it.
+    """
     attempt.step = "dial"
     attempt.timeline.mark("dial")
     async with dial() as socket:
@@ -105,7 +113,7 @@ async def open_link(
         attempt.step = "init"
         opening = attempt.timeline.between("dial", "websocket_open")
         link = Link(socket, observe, opening_seconds=opening)
-        async with open_services() as services:
+        async with open_services(on_failure=on_lost) as services:
             services.start_soon(link.read)
             try:
                 init = await link.wait_init()
@@ -150,7 +158,7 @@ async def open_peer(
             signals.video.stream = provide.video.id
             video = PeerVideo(ports.video, link, signals.video, timeline, peer=lambda: tasks.peer)
             setup = _setup(provide, link, ports, options, timeline, tasks, video.keyframe_needed)
-            async with open_connection(setup) as peer, open_services() as services:
+            async with open_connection(setup) as peer, open_services(on_failure=ports.on_lost) as services:
                 tasks.peer = peer
                 attempt.ice_failed = peer.ice_failed
                 services.start_soon(tasks.watch_server)

@@ -78,6 +78,7 @@ class Parts:
         self.rest.returns = options.reconnect is not None and wiring.login is not None
         self.epoch = 0
         self.link: Link | None = None
+        self._linked = False  # and it is not known to be gone
         self.peer: Peer | None = None
         self.peer_tasks: PeerTasks | None = None
         self.lease: Lease | None = None
@@ -259,11 +260,14 @@ class Parts:
     def plug_link(self, link: Link) -> None:
         """The session goes on with this link."""
         self._past += self._of_link()
-        self.link = link
+        self.link, self._linked = link, True
         self.goodbyes.listen_to(link)
 
     def unplug_link(self, *, returns: bool) -> None:
-        """The link is gone. ``returns``: another may be made; what is sent meanwhile waits for it."""
+        """The link is gone. ``returns``: another may be made; what is sent meanwhile waits for it. Idempotent."""
+        linked, self._linked = self._linked, False
+        if not linked:
+            return
         if returns and self.outage.repeats:
             self.control.on_link_lost()
             self.key_map.forget()  # another may be host meanwhile, unseen

@@ -25,8 +25,8 @@ class Services:
     alive. The first one that fails cancels the body, and its exception leaves the block in the body's place.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, nursery: trio.Nursery, on_failure: Callable[[], None]) -> None:
+        self._nursery, self._on_failure = nursery, on_failure
         self._scopes: set[trio.CancelScope] = set()
         self._ending = False
         self._settled = False
@@ -66,6 +66,7 @@ class Services:
             logger.debug("a service task ended while its block was closing: %r", error)
         elif self.failure is None:
             self.failure = error
+            self._on_failure()
             self._body_scope.cancel(reason="a service task ended")
 
     def interrupt(self, error: KeyboardInterrupt) -> None:
@@ -86,8 +87,11 @@ class Services:
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection  # struck before the services are cancelled, it would wait for them for ever
-async def open_services() -> AsyncIterator[Services]:
+async def open_services(*, on_failure: Callable[[], None] = lambda: None) -> AsyncIterator[Services]:
     """Open a body with services around it.
+
+    ``on_failure`` is called once, when one of them fails and before the body can have seen anything of it. Must not
+    raise.
 
     What the body raises leaves bare, with a note when a service failed too; else the first failure of a service
     leaves bare. ``KeyboardInterrupt`` and ``Cancelled`` are the body's own and pass unchanged; a Ctrl-C that struck a
@@ -97,7 +101,7 @@ async def open_services() -> AsyncIterator[Services]:
     interrupt: KeyboardInterrupt | None = None
     try:
         async with trio.open_nursery() as nursery:
-            services = Services(nursery)
+            services = Services(nursery, on_failure)
             try:
                 with services._body_scope:
                     yield services

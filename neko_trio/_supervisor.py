@@ -229,14 +229,19 @@ class Supervisor:
         parts, credential = self._parts, self._parts.credential
         assert credential is not None
         with self._attempt() as scope:
-            opened = open_link(lambda: parts.wiring.dial(credential, self._tcp_limit), parts.attempt, parts.observe)
+            opened = open_link(
+                lambda: parts.wiring.dial(credential, self._tcp_limit),
+                parts.attempt,
+                parts.observe,
+                on_lost=self._on_link_lost,
+            )
             async with opened as (link, init):
                 self._tcp_limit = max(LEAST_TCP_LIMIT, 2 * link.opening_seconds)
                 try:
                     parts.plug_link(link)
                     refuse_hopeless(init, parts.options)
                     parts.inputs.plug(None, link, session_id=init.session_id)
-                    async with open_services() as services:
+                    async with open_services(on_failure=self._on_link_lost) as services:
                         services.start_soon(parts.watch.watch_link, link)
                         if parts.options.wants_peer:
                             scope.deadline = math.inf
@@ -246,7 +251,20 @@ class Supervisor:
                         else:
                             await self._stay(scope)
                 finally:
-                    parts.unplug_link(returns=self.connected.is_set() and not parts.attempt.closing)
+                    parts.unplug_link(returns=self._is_to_return)
+
+    def _on_link_lost(self) -> None:
+        """In the moment in which that is known: what hung on the link takes its time to say goodbye.
+
+        Who uses the session meanwhile waits for the next link, and is not told again and again that this one is gone.
+        """
+        if self._is_to_return:
+            self._parts.up.set(False)
+            self._parts.unplug_link(returns=True)
+
+    @property
+    def _is_to_return(self) -> bool:
+        return self.connected.is_set() and not self._parts.attempt.closing
 
     # -- a peer
 
@@ -258,6 +276,17 @@ class Supervisor:
         parts = self._parts
         assert parts.lease is not None
         assert parts.video is not None
+
+        def go_on_without() -> None:
+            """The WebSocket carries input meanwhile; if it is gone, too, nothing does."""
+            if link.alive:
+                parts.inputs.plug(None, link, session_id=init.session_id)
+
+        def on_lost() -> None:
+            if self._is_to_return:
+                parts.up.set(False)
+                go_on_without()
+
         ports = MediaPorts(
             parts.lease,
             parts.slot,
@@ -268,6 +297,7 @@ class Supervisor:
             parts.round_trip,
             parts.watch,
             audio=parts.sound if parts.options.audio else None,
+            on_lost=on_lost,
         )
         again = self.connected.is_set()
         options = PeerOptions(
@@ -288,7 +318,7 @@ class Supervisor:
                     await self._stay(scope)
                 finally:
                     parts.sound_in.plug(None)
-                    parts.inputs.plug(None, link, session_id=init.session_id)
+                    go_on_without()
 
     async def _stay(self, scope: trio.CancelScope) -> None:
         scope.deadline = self._connect_scope.deadline = math.inf

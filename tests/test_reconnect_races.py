@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from neko_trio import Reconnect, Session
 from neko_trio.errors import ControlLost, InputInDoubt, LoginRefused, ServerUnreachable
-from neko_trio.protocol import requests
+from neko_trio.protocol import events, requests
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
 from neko_trio.testing._scripted import system_init
 
@@ -40,6 +40,40 @@ async def test_input_whose_confirmation_the_end_of_the_block_waited_for_is_in_do
                 server.on["send/unicast"] = lambda _request: None
                 await session.mouse.click(5, 5)
                 nursery.start_soon(cut)
+
+
+async def test_a_loss_is_known_before_the_old_peer_has_said_goodbye(autojump_clock: MockClock) -> None:
+    """Else whoever does again what is in doubt does so, and is told so, as often as the processor allows."""
+    server, goodbye = ScriptedServer(), 0.5
+    async with open_scripted_session(server, FakeMedia(delays={"aclose": goodbye}), reconnect=POLICY) as session:
+        lost_at = trio.current_time()
+        server.end()
+        await down(session)
+        assert trio.current_time() == lost_at
+        assert not session.connected
+        await session.room.send(session.state.session_id, "note")
+        assert trio.current_time() >= lost_at + goodbye
+        await session.wait_connected()
+        assert session.statistics().outages == 1
+
+
+async def test_a_lost_peer_is_known_before_it_has_said_goodbye_and_input_goes_the_other_way(
+    autojump_clock: MockClock,
+) -> None:
+    server, media = ScriptedServer(), FakeMedia(delays={"aclose": 0.5})
+    async with open_scripted_session(server, media, reconnect=POLICY) as session, session.control():
+        await session.mouse.move(1, 1)
+        await session.flush()
+        lost_at = trio.current_time()
+        server.send(events.SignalClose())
+        await down(session)
+        assert trio.current_time() == lost_at
+        await session.mouse.move(2, 2)
+        await session.flush()
+        assert trio.current_time() == lost_at
+        assert server.got(requests.ControlMove), "the WebSocket is well"
+        await session.wait_connected()
+        assert session.epoch == 2
 
 
 async def test_who_waits_for_the_role_asks_for_it_on_the_next_connection_too(autojump_clock: MockClock) -> None:

@@ -37,7 +37,7 @@ class FrameContext:
     epoch: int
     """Which peer of the session, counted from 1."""
     screen_size: tuple[int, int]
-    """(width, height) of the desktop in px, as last announced."""
+    """(width, height) of the desktop in px, as last announced: pictures of a new size may come before that."""
     stream: str | None
     """Id of the video stream (``signal/video``), ``None`` before the server named it."""
 

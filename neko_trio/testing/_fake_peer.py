@@ -222,7 +222,7 @@ class FakePeer:
             self._reason = self._reason or "it was closed"
             self._ended.set()
             self._media.video.note()
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self._media.delays.get("aclose", 0.0))
 
     # -- what a test does to it
 

@@ -30,6 +30,9 @@ from tests.faults.table import (
 UNNOTICED = 1.0
 """Seconds after the fault until which what was asked is done without anybody noticing."""
 
+TOLD = 2
+"""Times that a message may be said to be in doubt: once for each connection that was lost with one under way."""
+
 _TWINS = ({WORKS, LATER}, {WORKS + REPEATED, LATER + REPEATED})
 
 
@@ -71,6 +74,8 @@ class Observed:
     entered: bool = False
     """The block was entered."""
     in_doubt: bool = False
+    times_told: int = 0
+    """That a message to ourselves is in doubt."""
     repeated: bool = False
     call_error: Exception | None = None
     error: Exception | None = None
@@ -125,6 +130,8 @@ class Observed:
             return f"{outcome} instead of {expected} ({allowed.why}){f': {cause!r}' if cause else ''}"
         if self.seconds > limits.seconds(allowed.within):
             return f"{outcome}, but only after {self.seconds:.2f} s, not {allowed.within}"
+        if self.times_told > TOLD:
+            return f"{outcome}, but a doubt was told {self.times_told} times"
         if self.left_behind:
             return f"{outcome}, and left behind: {'; '.join(self.left_behind)}"
         return None

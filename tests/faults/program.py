@@ -173,26 +173,29 @@ _PROGRAMS = {
 async def _prove(rig: Rig, session: neko_trio.Session) -> None:
     """Both ways are well, the WebSocket and the media: not only for the moment."""
     for _ in range(2):
-        await _answered(session)
+        await _answered(rig.observed, session)
         begun = await session.screen.frame()
         await session.screen.frame(newer_than=begun)
         await trio.sleep(PAUSE)
-    await _answered(session)
+    await _answered(rig.observed, session)
 
 
-async def _answered(session: neko_trio.Session) -> None:
+async def _answered(observed: Observed, session: neko_trio.Session) -> None:
     """The server hands a message to ourselves. One that was in doubt is sent again: it is ours to decide that."""
-    while not await _echoed(session, next(_numbers)):
+    while not await _echoed(observed, session, next(_numbers)):
         pass  # each waits until there is a connection again
 
 
-async def _echoed(session: neko_trio.Session, body: int) -> bool:
+async def _echoed(observed: Observed, session: neko_trio.Session, body: int) -> bool:
     def mine(event: events.SendUnicast) -> bool:
         return bool(event.body == body)
 
     try:
         async with session.expect(events.SendUnicast, where=mine, timeout=ECHO):
             await session.room.send(session.state.session_id, "faults/echo", body)
-    except (InputInDoubt, EventTimeout):
-        return False  # the timeout: after a new login the session has another id, and the old one gets nothing
+    except InputInDoubt:
+        observed.times_told += 1
+        return False
+    except EventTimeout:
+        return False  # after a new login the session has another id, and the old one gets nothing
     return True
