@@ -10,6 +10,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -17,7 +19,7 @@ import pytest
 import trio
 
 import neko_trio
-from neko_trio.simulator import open_simulator_process
+from neko_trio.simulator import SimulatorProcess, open_simulator_process
 from neko_trio.testing import TestServer, leak_check
 from tests.crowding import is_within
 from tests.integration.conftest import open_watch, unique
@@ -29,45 +31,64 @@ ENDS_WITHIN = 1.0
 """Seconds from Ctrl-C to the end of the process."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process that got Ctrl-C, and how it ended."""
+
+    returncode: int | None
+    errors: str
+    took: float
+    """Seconds from Ctrl-C to its end."""
+
+
+async def interrupt(
+    server: TestServer | SimulatorProcess, name: str, moment: str, *, first: Callable[[], object] = lambda: None
+) -> Ended:
+    """Run the script until it says that it has come to ``moment``, do what is to be done ``first``, and send SIGINT."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-u", str(SCRIPT), server.url, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        with trio.fail_after(30):
+            await process.stdin.send_all(server.password.encode() + b"\n")
+            said = b""
+            while f"{moment}\n".encode() not in said:
+                part = await process.stdout.receive_some()
+                assert part, (await read_all(process.stderr)).decode()
+                said += part
+            first()
+            process.send_signal(signal.SIGINT)
+            sent = perf_counter()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read_all, process.stdout)  # so that it cannot block on what it says
+                errors = (await read_all(process.stderr)).decode()
+            await process.wait()
+            took = perf_counter() - sent
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):  # killed: ends at once
+            await process.wait()
+    return Ended(process.returncode, errors, took)
+
+
 @pytest.mark.parametrize("moment", ["start", "dial", "offer_received", "answer_sent", "first_frame", "typing"])
 async def test_ctrl_c_ends_the_process(apart: TestServer, moment: str) -> None:
     name = unique("interrupted")
     # An import cannot be interrupted: at the start the process ends behind that of the media libraries.
     patience = ENDS_WITHIN + (await import_seconds() if moment == "start" else 0.0)
     async with open_watch(apart) as watch:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-u", str(SCRIPT), apart.url, name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            with trio.fail_after(30):
-                await process.stdin.send_all(apart.password.encode() + b"\n")
-                said = b""
-                while f"{moment}\n".encode() not in said:
-                    part = await process.stdout.receive_some()
-                    assert part, (await read_all(process.stderr)).decode()
-                    said += part
-                process.send_signal(signal.SIGINT)
-                sent = perf_counter()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(read_all, process.stdout)  # so that it cannot block on what it says
-                    errors = (await read_all(process.stderr)).decode()
-                await process.wait()
-                took = perf_counter() - sent
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):  # killed: ends at once
-                await process.wait()
-        assert errors.rstrip().endswith("\nKeyboardInterrupt"), errors
-        assert "ExceptionGroup" not in errors
-        assert "never" not in errors, "something was not awaited, retrieved or closed"
-        assert process.returncode == -signal.SIGINT
-        assert is_within(took, patience)
+        ended = await interrupt(apart, name, moment)
+        assert ended.errors.rstrip().endswith("\nKeyboardInterrupt"), ended.errors
+        assert "ExceptionGroup" not in ended.errors
+        assert "never" not in ended.errors, "something was not awaited, retrieved or closed"
+        assert ended.returncode == -signal.SIGINT
+        assert is_within(ended.took, patience)
         await watch.gone(name)
 
 
@@ -76,40 +97,14 @@ async def test_ctrl_c_ends_the_process(apart: TestServer, moment: str) -> None:
 async def test_ctrl_c_ends_the_process_also_when_the_server_has_stopped(embedded_only: None, moment: str) -> None:
     """Nothing is answered any more, and the process is gone in time all the same."""
     async with open_simulator_process(size=(640, 360)) as server:
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-u", str(SCRIPT), server.url, "interrupted"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
         try:
-            with trio.fail_after(30):
-                await process.stdin.send_all(server.password.encode() + b"\n")
-                said = b""
-                while f"{moment}\n".encode() not in said:
-                    part = await process.stdout.receive_some()
-                    assert part, (await read_all(process.stderr)).decode()
-                    said += part
-                os.kill(server.pid, signal.SIGSTOP)
-                process.send_signal(signal.SIGINT)
-                sent = perf_counter()
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(read_all, process.stdout)
-                    errors = (await read_all(process.stderr)).decode()
-                await process.wait()
-                took = perf_counter() - sent
+            ended = await interrupt(server, "interrupted", moment, first=partial(os.kill, server.pid, signal.SIGSTOP))
         finally:
             os.kill(server.pid, signal.SIGCONT)
-            process.kill()
-            with trio.CancelScope(shield=True):  # killed: ends at once
-                await process.wait()
-    assert "\nKeyboardInterrupt\n" in errors, errors  # perhaps with a note: the role could not be given back
-    assert "ExceptionGroup" not in errors
-    assert process.returncode == -signal.SIGINT
-    assert is_within(took, ENDS_WITHIN)
+    assert "\nKeyboardInterrupt\n" in ended.errors, ended.errors  # perhaps with a note: the role was not given back
+    assert "ExceptionGroup" not in ended.errors
+    assert ended.returncode == -signal.SIGINT
+    assert is_within(ended.took, ENDS_WITHIN)
 
 
 ENOUGH = 30.0
