@@ -14,16 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.scripts import importable
+
 VALUES = [float(number) for number in range(200, 0, -1)]
 
 
 @pytest.fixture(scope="module")
 def figures() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
+    with importable():
         yield importlib.import_module("figures")
-    sys.modules.pop("figures", None)
 
 
 def test_a_percentile_is_a_value_that_was_measured(figures: ModuleType) -> None:

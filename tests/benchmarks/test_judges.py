@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
-from collections.abc import Iterator
 from itertools import islice, pairwise
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,24 +13,9 @@ import pytest
 from neko_trio.simulator import FrameCode
 from neko_trio.simulator._frame_code import draw_frame_code
 from neko_trio.testing import MovingDesktop
+from tests.benchmarks.scripts import script
 
 pytest.importorskip("websockets", reason="the benchmarks' rival needs the extra bench")
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-OURS = ("loss", "scale", "memory", "closing", "figures", "servers", "moving_server", "plain_aiortc")
-
-
-@pytest.fixture
-def benchmark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The script that the test's parameter names."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module(request.param)
-    for name in OURS:
-        sys.modules.pop(name, None)
-
-
-def script(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("benchmark", [name], indirect=True)
 
 
 @script("loss")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tests.benchmarks.scripts import importable
+
 if TYPE_CHECKING:
     from netlab.judge import Taken
     from netlab.programs import Program
     from netlab.row import Row
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PAIR = {
     "local": "10.71.1.2:5000",
     "remote": "10.71.2.2:6000",
@@ -28,13 +28,9 @@ PAIR = {
 
 
 @pytest.fixture(autouse=True)
-def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("netlab", "figures", "networks"):
-            del sys.modules[name]
+def benchmarks_can_be_imported() -> Iterator[None]:
+    with importable():
+        yield
 
 
 def run(connected: float = 20.0, **changes: Any) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import importlib
 import os
 import random
 import signal
-import sys
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -21,25 +19,7 @@ from PIL import Image
 from neko_trio import open_session
 from neko_trio.errors import InputInDoubt, ServerUnreachable
 from neko_trio.testing import LossyNetwork
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-OURS = (
-    *("soak", "soak_faults", "soak_figures", "soak_work", "plot", "gate", "mortal_server"),
-    *("cycles", "cut_relay", "figures", "left_behind", "servers"),
-)
-
-
-@pytest.fixture
-def benchmark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module that the test's parameter names."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module(request.param)
-    for name in OURS:
-        sys.modules.pop(name, None)
-
-
-def script(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("benchmark", [name], indirect=True)
+from tests.benchmarks.scripts import script
 
 
 def sample(benchmark: ModuleType, at: float, **values: Any) -> Any:
