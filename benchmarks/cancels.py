@@ -579,10 +579,7 @@ def main() -> int:
     parser.add_argument("-n", "--count", type=int, default=40, help="of each play")
     parser.add_argument("--plays", nargs="+", choices=[play.__name__ for play in PLAYS], metavar="PLAY")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--admin-password", default=os.environ.get("NEKO_ADMIN_PASSWORD", "admin"), help="of the server named"
-    )
-    add_server_options(parser)
+    add_server_options(parser, admin=True)
     add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure, arguments)

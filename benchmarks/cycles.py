@@ -523,10 +523,7 @@ def main() -> int:
     parser.add_argument("--round", type=int, default=50, help="cycles between two looks at memory and the server")
     parser.add_argument("--seed", type=int, default=1, help="of the order and of all random moments")
     parser.add_argument("--tracemalloc", action="store_true", help="say what has grown (slow, and grows by itself)")
-    parser.add_argument(
-        "--admin-password", default=os.environ.get("NEKO_ADMIN_PASSWORD", "admin"), help="of the server named"
-    )
-    add_server_options(parser)
+    add_server_options(parser, admin=True)
     add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure, arguments)

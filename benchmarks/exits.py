@@ -284,10 +284,7 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--stop", type=int, metavar="PID", help="of the server named, which may be stopped")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--admin-password", default=os.environ.get("NEKO_ADMIN_PASSWORD", "admin"), help="of the server named"
-    )
-    add_server_options(parser)
+    add_server_options(parser, admin=True)
     add_json_option(parser)
     arguments = parser.parse_args()
     result = trio.run(measure, arguments)

@@ -14,13 +14,13 @@ Exit code 1: a round took longer than ``--goal`` milliseconds, or the session wa
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from time import perf_counter
 from typing import Any
 
 import trio
 from figures import add_json_option, environment, report, rounded
+from logs import add_log_option, log_as_wanted
 from servers import add_server_options, named_or_simulated
 
 import neko_trio
@@ -127,14 +127,11 @@ def main() -> int:
     parser.add_argument("--mend", required=True, metavar="COMMAND", help="what mends it, done when pictures can flow")
     parser.add_argument("--seconds", type=float, default=8.0, help="between the two")
     parser.add_argument("-n", "--count", type=int, default=5, help="rounds")
-    parser.add_argument("--log", action="store_true", help="what the session does, with times, on standard error")
+    add_log_option(parser)
     parser.add_argument("--goal", type=float, default=1500.0, metavar="MS")
     add_json_option(parser)
     arguments = parser.parse_args()
-    if arguments.log:
-        logging.basicConfig(level=logging.INFO, format="%(relativeCreated)8.0f %(name)s: %(message)s")
-        for name in ("httpx2", "aioice"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    log_as_wanted(arguments)
     result = trio.run(measure, arguments)
     return report(result, arguments.json, table=table(result), failures=failures(result, arguments.goal))
 

@@ -21,12 +21,18 @@ SHAPES = {"720p25": ((1280, 720), 25), "1080p30": ((1920, 1080), 30)}
 
 
 def add_server_options(
-    parser: argparse.ArgumentParser, name: str = "url", *, instead: str = "a simulator is started"
+    parser: argparse.ArgumentParser, name: str = "url", *, instead: str = "a simulator is started", admin: bool = False
 ) -> None:
-    """The server's URL, as an argument or an option of that name, and who may in. ``instead``: what is done without."""
+    """The server's URL, as an argument or an option of that name, and who may in. ``instead``: what is done without.
+
+    ``admin``: an admin's password is wanted, too.
+    """
     parser.add_argument(name, nargs="?", help=f"a Neko v3 server; without it {instead}")
     parser.add_argument("--username", default="benchmark")
     parser.add_argument("--password", default=os.environ.get("NEKO_PASSWORD", "neko"))
+    if admin:
+        admin_password = os.environ.get("NEKO_ADMIN_PASSWORD", "admin")
+        parser.add_argument("--admin-password", default=admin_password, help="of the server named")
 
 
 def add_shape_options(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,7 @@ import trio
 from cycles import AtServer, Server, what_grew
 from figures import add_json_option, environment, percentile, report
 from left_behind import held, left, resident_of, workers_ended
+from logs import add_log_option, log_as_wanted
 from mortal_server import open_mortal
 from plot import draw
 from servers import add_server_options
@@ -257,17 +258,11 @@ def main() -> int:
     parser.add_argument("--tracemalloc", action="store_true", help="say what has grown (slow, and grows by itself)")
     parser.add_argument("--plot", metavar="FILE", help="a PNG of memory and latency over time")
     parser.add_argument("--port", type=int, default=0, help="of the simulator; 0: any")
-    parser.add_argument("--log", action="store_true", help="what the sessions do, with times, on standard error")
-    parser.add_argument(
-        "--admin-password", default=os.environ.get("NEKO_ADMIN_PASSWORD", "admin"), help="of the server named"
-    )
-    add_server_options(parser)
+    add_log_option(parser)
+    add_server_options(parser, admin=True)
     add_json_option(parser)
     arguments = parser.parse_args()
-    if arguments.log:
-        logging.basicConfig(level=logging.INFO, format="%(relativeCreated)8.0f %(name)s: %(message)s")
-        for name in ("httpx2", "aioice"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+    log_as_wanted(arguments)
     result = trio.run(measure, arguments)
     return report(result, arguments.json, table=table(result), failures=result["failures"])
 
