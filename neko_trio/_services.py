@@ -112,8 +112,7 @@ async def open_services(*, on_failure: Callable[[], None] = lambda: None) -> Asy
                 # outside must not turn it into an exception of the nursery's that replaces the body's.
                 nursery.cancel_scope.shield = True
                 services.cancel()
-    except BaseExceptionGroup as group:
-        # The services raise nothing but that: a Ctrl-C that struck this task while it waited for their end.
+    except BaseExceptionGroup as group:  # the services raise nothing but a Ctrl-C that struck this task at their end
         interrupt = interrupt_in(group)
         if interrupt is None:
             raise

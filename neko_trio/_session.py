@@ -258,7 +258,7 @@ async def run_session(wiring: Wiring, options: Options) -> AsyncIterator[Session
             services.start_soon(parts.control.run)
             services.start_soon(parts.sound_in.run)
             yield Session(parts)
-        except Exception:
+        except Exception:  # the block's own error, which is in no hurry
             hurried = False
             raise
         else:

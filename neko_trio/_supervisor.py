@@ -184,7 +184,7 @@ class Supervisor:
                     # Now: an import, which nothing can cut short, may take longer than the budget.
                     await undo()  # noqa: ASYNC102 - shielded and bounded inside
                     raise
-        except BaseException:
+        except BaseException:  # cancelled, too, when both had ended: nobody takes the login
             await undo()  # noqa: ASYNC102 - shielded and bounded inside
             raise
         return answer[0]

@@ -122,7 +122,7 @@ class InputPort(WiredPort):
         try:
             await self.submit(plan, on_sending=note)
             yield
-        except BaseException as error:
+        except BaseException as error:  # whatever ends the block, nothing stays pressed
             if sending:
                 with trio.move_on_after(RELEASE_TIMEOUT, shield=True):
                     try:

@@ -358,7 +358,7 @@ class MicrophonePort:
             carrier.asking.cancel(reason="the microphone's block has ended")
             self._note_news()
             await carrier.ended.wait()
-        except BaseException as error:
+        except BaseException as error:  # how it ends says how long its goodbye may take
             self._goodbyes.note(error)
             raise
         finally:

@@ -44,7 +44,7 @@ async def open_stream(
             tcp = await _open_tcp(url, addresses)
         except OSError as error:
             raise connect_failure(url, error, step="dial") from None
-        except BaseExceptionGroup as group:
+        except BaseExceptionGroup as group:  # trio's own nursery of tries: a Ctrl-C in it leaves bare
             interrupt = interrupt_in(group)
             if interrupt is None:
                 raise

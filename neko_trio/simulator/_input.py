@@ -271,7 +271,7 @@ class Desk:
     def _tell(self, event: InputEvent) -> None:
         try:
             self._desktop.on_input(event)
-        except Exception:
+        except Exception:  # a user's desktop takes it here: whatever it raises is counted, and the room goes on
             self.failures += 1
             logger.exception("the desktop failed at %r", event)
 
