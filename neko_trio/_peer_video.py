@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from neko_trio._ports.channels import next_number
+from neko_trio._ports.channels import next_number, ping
 from neko_trio._signals import VideoAnswers
 from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
 from neko_trio._video_wish import Selection
 from neko_trio.errors import NekoError
-from neko_trio.protocol import data_channel, requests
+from neko_trio.protocol import requests
 
 if TYPE_CHECKING:
     from neko_trio.media.peer_api import Peer
@@ -217,7 +217,7 @@ class PeerVideo:
             heard_at = peer.heard_at
             with trio.move_on_after(LIFE_PATIENCE, shield=True):
                 if peer.data_channel_open:
-                    await peer.send_data([data_channel.encode(data_channel.Ping(next_number()))])
+                    await ping(peer, next_number())
                 await peer.wait_packets(self._packets_before)
             if not self._flows and peer.heard_at != heard_at:
                 waiting.shield = True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
+from neko_trio._awake import LATE
 from neko_trio.errors import InvalidInput, NekoError, NoOffer, NotNeko, ProtocolViolation, SessionLost
 
 logger = logging.getLogger("neko_trio.reconnect")
@@ -17,9 +18,6 @@ logger = logging.getLogger("neko_trio.reconnect")
 STEADY = 5.0
 """Seconds that a connection must have held for its end to be a new outage, with all its tries before it. Else it
 belongs to the outage before: a server that takes every connection and drops it at once is not asked for ever."""
-
-LATE = 1.0
-"""Seconds of lateness from which on this process was suspended, or blocked."""
 
 PASSING_STEPS = frozenset({"ice", "running"})
 """Steps in which a violation of the protocol is one of this peer connection alone: DTLS that fails, a broken stream."""
@@ -118,12 +116,6 @@ class Outage:
     def _lasted(self) -> float:
         return self._down + trio.current_time() - self._counts_since
 
-    def note_late(self, seconds: float) -> None:
-        """The wait for a try ended so many seconds later than it was to. By that much this process did not run: then it
-        says nothing of the server, and does not count, nor does the try before."""
-        if seconds >= LATE:
-            self._counts_since += trio.current_time() - max(self._tried_at, self._counts_since)
-
     def begin(self, error: NekoError) -> None:
         """The connection is lost, because of that. Within an outage: a try has failed."""
         if self._lost_at is not None:
@@ -167,5 +159,8 @@ class Outage:
             ) from error
         due = trio.current_time() + seconds
         await trio.sleep(seconds)
-        self.note_late(trio.current_time() - due)
+        if trio.current_time() - due >= LATE:
+            # So long this process did not run, which says nothing of the server: it does not count, nor does the try
+            # before.
+            self._counts_since += trio.current_time() - max(self._tried_at, self._counts_since)
         self._tried_at = trio.current_time()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from neko_trio._ports.channels import next_number
+from neko_trio._ports.channels import next_number, ping
 from neko_trio.errors import NekoError
 from neko_trio.protocol import data_channel
 
@@ -41,7 +41,7 @@ class RoundTrip:
             while True:
                 number = next_number()
                 self._asked = number, trio.current_time()
-                await peer.send_data([data_channel.encode(data_channel.Ping(number))])
+                await ping(peer, number)
                 self.pings_sent += 1
                 await trio.sleep(PING_INTERVAL)
         except NekoError:

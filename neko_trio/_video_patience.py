@@ -8,6 +8,7 @@ from typing import Protocol
 
 import trio
 
+from neko_trio._awake import LATE
 from neko_trio._ports.state import StateCell
 from neko_trio._state import State
 from neko_trio.errors import NekoError, NotAllowed, VideoStalled
@@ -17,9 +18,6 @@ STALL_PATIENCE = 6.5
 
 A loaded server takes up to 0.4 s to start its pipeline (seen), and the longest distance between keyframes that it
 configures by itself is 2.4 s (60 frames at 25 Hz: server/internal/config/capture_pipeline.go)."""
-
-LATE = 1.0
-"""Seconds later than it was to end from which on this process did not run meanwhile: then patience begins anew."""
 
 GRACE = 1.0
 """Seconds more for a picture once a connection that was in doubt has answered: there may have been a reason to doubt.
@@ -92,7 +90,7 @@ class PicturePatience:
                 if picture.is_set():
                     return
                 late = trio.current_time() - wait.due
-                if late >= LATE:
+                if late >= LATE:  # this process did not run meanwhile
                     self._begin(wait)
                 elif late >= 0:  # else the video was switched in this very moment
                     if not wait.last:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from neko_trio._awake import sleep_awake
 from neko_trio._link import Link
-from neko_trio._ports.channels import next_number
+from neko_trio._ports.channels import next_number, ping
 from neko_trio._services import open_services
 from neko_trio.errors import NekoError, ServerUnreachable, SessionLost
-from neko_trio.protocol import data_channel
 
 if TYPE_CHECKING:
     from neko_trio.media.peer_api import Peer
@@ -40,23 +40,6 @@ LINK_PATIENCE = 6.0
 pipeline up to 0.4 s, to end a recorder of sound up to 2 s (seen)."""
 SUSPICIOUS_PATIENCE = 2.4
 """The same when the media connection has fallen silent, too."""
-
-SLICE = 0.2
-"""Seconds that are slept at once, so that it shows whether this process ran in between."""
-LATE = 1.0
-"""Seconds later than due from which on it did not. A program that only keeps its event loop busy is late by less."""
-
-
-async def sleep_awake(seconds: float) -> None:
-    """Sleep for so many seconds in which this process was running. A checkpoint; cancelling is safe."""
-    left = seconds
-    while left > 0:
-        part = min(left, SLICE)
-        due = trio.current_time() + part
-        await trio.sleep_until(due)
-        late = trio.current_time() - due
-        if late < LATE:
-            left -= part + late
 
 
 class Watch:
@@ -125,7 +108,7 @@ class Watch:
         for number in range(MEDIA_PINGS):
             try:
                 with trio.move_on_after(MEDIA_PATIENCE / MEDIA_PINGS):
-                    await peer.send_data([data_channel.encode(data_channel.Ping(next_number()))])
+                    await ping(peer, next_number())
             except NekoError:
                 return  # the channel has ended, which says enough
             # The first answer takes a round trip; a second ping is due only when there is none.

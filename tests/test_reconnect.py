@@ -12,8 +12,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from neko_trio import Reconnect, Session, errors, events
+from neko_trio._awake import sleep_awake
 from neko_trio._reconnect import STEADY, Outage
-from neko_trio._watch import LINK_PATIENCE, LINK_QUIET, MEDIA_PATIENCE, MEDIA_QUIET, sleep_awake
+from neko_trio._watch import LINK_PATIENCE, LINK_QUIET, MEDIA_PATIENCE, MEDIA_QUIET
 from neko_trio.errors import (
     ControlLost,
     InputInDoubt,
@@ -151,13 +152,18 @@ async def test_a_try_in_which_the_process_did_not_run_does_not_count(mock_clock:
     outage = Outage(Reconnect(limit=10, jitter=0))
     outage.begin(unreachable())
     await outage.pause(unreachable())
-    mock_clock.jump(12)  # suspended
-    outage.note_late(2)
+
+    async def pause_for(seconds: float) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outage.pause, unreachable())
+            await wait_all_tasks_blocked()
+            mock_clock.jump(seconds)
+
+    await pause_for(12)  # suspended, where 0.1 s was to be waited
     assert outage.time_left == pytest.approx(10)
     assert outage.seconds == pytest.approx(12)
-    mock_clock.jump(3)
-    outage.note_late(0.5)  # late as on a busy machine
-    assert outage.time_left == pytest.approx(7)
+    await pause_for(1)  # late as on a busy machine
+    assert outage.time_left == pytest.approx(9)
 
 
 CURED: list[tuple[NekoError, bool]] = [

@@ -57,6 +57,14 @@ class DataWire(Protocol):
         ...
 
 
+async def ping(wire: DataWire, number: int) -> None:
+    """Ask over the data channel: the server answers with the same number, whoever asks (internal/webrtc/handler.go).
+
+    Cancelled, it is sent or not. Raises a ``NekoError`` when the channel is not open.
+    """
+    await wire.send_data([data_channel.encode(Ping(number))])
+
+
 class SocketWire(Protocol):
     """The WebSocket of a link."""
 
@@ -195,7 +203,7 @@ class DataInput(Channel):
 
     async def _send_barrier(self, number: int, before: Sequence[requests.ClientRequest]) -> None:
         assert not before, "requests go over the WebSocket"
-        await self.wire.send_data([data_channel.encode(Ping(number))])
+        await ping(self.wire, number)
 
 
 class SocketInput(Channel):
