@@ -260,12 +260,14 @@ class PeerConnection:
     @property
     def heard_at(self) -> float:
         """See :attr:`Peer.heard_at`."""
-        return self._peer.heard_at
+        assert self._remote is not None
+        return self._remote.heard_at
 
     @property
     def video_packets(self) -> int:
         """See :attr:`Peer.video_packets`."""
-        return self._peer.video_packets
+        assert self._remote is not None
+        return self._remote.video_packets
 
     def hold_stream(self, stream: str) -> None:
         """See :meth:`Peer.hold_stream`."""

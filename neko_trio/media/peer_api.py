@@ -213,7 +213,8 @@ class Peer(Protocol):
     @property
     def heard_at(self) -> float:
         """When the server was last heard of over the media connection, in seconds of ``perf_counter``: any datagram
-        but the answers of STUN and TURN servers. Cheap."""
+        but the answers of STUN and TURN servers. Cheap, and after the end the last one: whoever asks need not know that
+        the peer has gone."""
         ...
 
     @property

@@ -462,8 +462,10 @@ async def test_closing_wakes_every_wait_and_is_idempotent() -> None:
 
             nursery.start_soon(waits)
             await trio.lowlevel.checkpoint()
+            known = peer.heard_at, peer.video_packets
             await peer.aclose()
             await peer.aclose()
+            assert (peer.heard_at, peer.video_packets) == known, "a watchdog may ask about it still"
         for call in (peer.set_remote_description, peer.set_local_description):
             with pytest.raises(SessionClosed):
                 await call()
@@ -600,3 +602,5 @@ async def _outlive_the_thread() -> None:
                 await peer.wait_ended()
                 with pytest.raises(MediaThreadLost):
                     await peer.send_data([b"x"])
+                assert peer.heard_at > 0
+                assert peer.video_packets == 0
