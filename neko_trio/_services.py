@@ -66,8 +66,9 @@ class Services:
             logger.debug("a service task ended while its block was closing: %r", error)
         elif self.failure is None:
             self.failure = error
-            self._on_failure()
+            # Before anybody is told: what the body waits for must not end it with an error of its own.
             self._body_scope.cancel(reason="a service task ended")
+            self._on_failure()
 
     def interrupt(self, error: KeyboardInterrupt) -> None:
         """End the body with Ctrl-C, whatever it is at and whatever else has failed."""

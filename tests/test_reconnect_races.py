@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from neko_trio import Reconnect, Session
-from neko_trio.errors import ControlLost, InputInDoubt, LoginRefused, ServerUnreachable
+from neko_trio.errors import ControlLost, InputInDoubt, Kicked, LoginRefused, ServerUnreachable, SessionLost
 from neko_trio.protocol import events, requests
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
 from neko_trio.testing._scripted import system_init
@@ -74,6 +74,22 @@ async def test_a_lost_peer_is_known_before_it_has_said_goodbye_and_input_goes_th
         assert server.got(requests.ControlMove), "the WebSocket is well"
         await session.wait_connected()
         assert session.epoch == 2
+
+
+async def test_what_ends_the_next_connection_too_is_what_the_server_said(autojump_clock: MockClock) -> None:
+    """It says so while the WebSocket is asked for the first time."""
+    server = ScriptedServer()
+
+    def kick(_request: requests.ClientRequest) -> None:
+        server.send(events.SystemDisconnect(message="session disconnected"))
+
+    with pytest.raises(SessionLost) as caught:
+        async with open_scripted_session(server, FakeMedia(), reconnect=POLICY) as session:
+            server.on["send/unicast"] = kick
+            server.end()
+            await down(session)
+            await trio.sleep_forever()
+    assert isinstance(caught.value.__cause__, Kicked)
 
 
 async def test_who_waits_for_the_role_asks_for_it_on_the_next_connection_too(autojump_clock: MockClock) -> None:
