@@ -34,6 +34,7 @@ class Services:
         self.failure: Exception | KeyboardInterrupt | None = None
         """The first exception that a service ended with; an interrupt goes before any other."""
 
+    @trio.lowlevel.enable_ki_protection  # struck in here, trio would leave a coroutine that nobody awaits (seen)
     def start_soon(self, fn: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Run ``fn(*args)`` as a service. That it returns is no failure."""
         self._nursery.start_soon(self._run, fn, args, name=fn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import cast
 
 import pytest
 import trio
@@ -151,3 +152,14 @@ def test_a_ctrl_c_while_the_services_end_comes_out_bare() -> None:
             trio.run(main)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+async def test_ctrl_c_waits_until_a_service_has_been_started() -> None:
+    class Nursery:
+        def start_soon(self, *_args: object, **_options: object) -> None:
+            protected.append(trio.lowlevel.currently_ki_protected())
+
+    protected: list[bool] = []
+    Services(cast("trio.Nursery", Nursery()), lambda: None).start_soon(trio.sleep_forever)
+    assert protected == [True]
+    assert not trio.lowlevel.currently_ki_protected()
