@@ -208,6 +208,7 @@ class PeerConnection:
         """See :meth:`Peer.start_microphone`."""
         sender = await self._lease.run(self._peer.start_microphone, answer, queue, options.bitrate)
         queue.wake = lambda: self._lease.post(sender.wake)
+        queue.wake()  # for what has been written before: in an outage, for the peer before this one
 
     async def stop_microphone(self) -> None:
         """See :meth:`Peer.stop_microphone`."""

@@ -15,6 +15,7 @@ import neko_trio
 from neko_trio import InputInDoubt, LoginRefused, Reconnect, Session, SessionLost
 from neko_trio.simulator import Simulator
 from neko_trio.testing import LossyNetwork, TestServer
+from tests.audio.tones import tones
 from tests.integration.conftest import open_watch, unique
 
 POLICY = Reconnect(limit=30)
@@ -139,6 +140,32 @@ async def test_a_media_path_that_is_blocked_for_a_while(neko_simulator: TestServ
         await trio.sleep(1)
         network.change(loss=0.0)
         await goes_on(session, epoch=2)
+
+
+@pytest.mark.parametrize("lost", ["websocket", "media"])
+async def test_an_open_microphone_goes_on(apart: TestServer, lost: str) -> None:
+    network = LossyNetwork()
+    async with open_relay(apart) as (relay, url):
+        opened = neko_trio.open_session(
+            url, username=unique("speaker"), password=apart.password, media=network, reconnect=POLICY
+        )
+        async with opened as session, session.microphone() as mic:
+            await mic.write(tones(0, 9600))
+            with trio.fail_after(BACK_WITHIN):
+                await mic.flush()
+            if lost == "websocket":
+                assert relay.cut() >= 1
+            else:
+                network.change(loss=1.0)
+            await session._parts.up.wait(lambda up: not up)
+            network.change(loss=0.0)
+            with trio.move_on_after(BACK_WITHIN) as limit:
+                await mic.write(tones(9600, 48_000))
+                await mic.flush()
+            assert not limit.cancelled_caught, "nobody takes the sound any more"
+            assert session.connected
+            assert session.epoch == 2
+            assert session.statistics().outages == 1
 
 
 FAULTS: dict[str, Callable[[Simulator], AbstractAsyncContextManager[object]]] = {
