@@ -408,7 +408,7 @@ async def test_input_waits_and_what_was_in_doubt_is_told_once_and_not_repeated(a
         server.host = None
         server.end()
         await down(session)
-        with pytest.raises(InputInDoubt):
+        with pytest.raises(InputInDoubt, match="The connection that carried"):
             await session.flush()
         await session.flush()  # told once
         server.init = system_init(host="agent-1")
@@ -424,6 +424,18 @@ async def test_input_waits_and_what_was_in_doubt_is_told_once_and_not_repeated(a
         await session.mouse.move(9, 9)
         assert media.peers[1].inputs == [data_channel.Move(9, 9)]
         assert len(media.peers[0].inputs) == 1  # the click was not repeated
+
+
+async def test_who_was_given_the_role_is_told_what_is_in_doubt_as_well(autojump_clock: MockClock) -> None:
+    server, media = ScriptedServer(), FakeMedia()
+    server.init = system_init(host="agent-1")
+    async with open_scripted_session(server, media, reconnect=POLICY) as session:  # and there is no control()
+        media.peers[0].deaf_since = trio.current_time()
+        await session.mouse.click(5, 5)
+        server.end()
+        await down(session)
+        with pytest.raises(InputInDoubt, match="The connection that carried"):
+            await session.flush()
 
 
 async def test_a_role_that_the_server_kept_is_gone_on_with(autojump_clock: MockClock) -> None:
