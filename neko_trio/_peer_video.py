@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from neko_trio._ports.channels import next_number, ping
 from neko_trio._signals import VideoAnswers
 from neko_trio._timeline import Timeline
 from neko_trio._video_switch import VideoSwitch
@@ -36,7 +35,7 @@ LAST_PATIENCE = 1.0
 With half a second a loaded server was brought to a standstill all the same, once (seen)."""
 
 LIFE_PATIENCE = 0.2
-"""Seconds of it in which the server must be heard, for the rest to be waited for in a hurry: it is sent a ping."""
+"""Seconds of it in which the server must be heard, for the rest to be waited for in a hurry: it is asked."""
 
 ANSWER_PATIENCE = 5.0
 """Seconds that an answer may take: an enable's comes when the pipeline has been started, all others in a millisecond.
@@ -216,8 +215,7 @@ class PeerVideo:
             await self._answers.settled()
             heard_at = peer.heard_at
             with trio.move_on_after(LIFE_PATIENCE, shield=True):
-                if peer.data_channel_open:
-                    await ping(peer, next_number())
+                peer.ask()
                 await peer.wait_packets(self._packets_before)
             if not self._flows and peer.heard_at != heard_at:
                 waiting.shield = True

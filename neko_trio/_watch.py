@@ -1,7 +1,7 @@
 """The watchdogs: a connection that has fallen silent is asked, and taken for lost when it does not answer in time.
 
-Silence alone is no fault: nothing is sent on a desktop whose video is off. So both ask first, the media connection by a
-ping on the data channel, the WebSocket by its barrier. And only time in which this process ran is counted: after a
+Silence alone is no fault: nothing is sent on a desktop whose video is off. So both ask first, the media connection by
+checks of ICE, the WebSocket by its barrier. And only time in which this process ran is counted: after a
 laptop's sleep, or with a debugger's break behind it, what the other side has sent meanwhile is read first.
 """
 
@@ -16,7 +16,6 @@ import trio
 
 from neko_trio._awake import sleep_awake
 from neko_trio._link import Link
-from neko_trio._ports.channels import next_number, ping
 from neko_trio._services import open_services
 from neko_trio.errors import NekoError, ServerUnreachable, SessionLost
 
@@ -27,12 +26,12 @@ logger = logging.getLogger("neko_trio.watch")
 
 MEDIA_QUIET = 1.5
 """Seconds without any packet of the media connection after which it is asked. With the video on, 37 frames are due."""
-MEDIA_PINGS = 3
-"""Pings, in case one is lost on the way."""
+MEDIA_CHECKS = 8
+"""How often it is asked, in case datagrams are lost on the way."""
 MEDIA_PATIENCE = 2.4
-"""Seconds that an answer may take in all; SCTP sends what was lost again after one."""
-NO_CHANNEL_PATIENCE = 8.0
-"""The same without a data channel: then only ICE speaks by itself, every five seconds (RFC 7675 §5.1)."""
+"""Seconds that an answer may take in all."""
+SUSPICIOUS_AFTER = 3
+"""Checks without an answer after which the WebSocket is asked as well."""
 LINK_QUIET = 5.0
 """Seconds without any message after which the WebSocket is asked."""
 LINK_PATIENCE = 6.0
@@ -91,10 +90,7 @@ class Watch:
                 continue
             since = peer.heard_at
             self._media_asked = peer, since
-            if peer.data_channel_open:
-                await self._ping(peer)
-            else:
-                await sleep_awake(NO_CHANNEL_PATIENCE)
+            await self._ask_media(peer)
             if peer.heard_at == since:
                 raise SessionLost(
                     f"Nothing has come over the media connection for {self._clock() - since:.1f} s.",
@@ -102,20 +98,15 @@ class Watch:
                     step="running",
                 )
 
-    async def _ping(self, peer: Peer) -> None:
+    async def _ask_media(self, peer: Peer) -> None:
         """Ask for a sign of life, and wait for it as long as one may take."""
         since = peer.heard_at
-        for number in range(MEDIA_PINGS):
-            try:
-                with trio.move_on_after(MEDIA_PATIENCE / MEDIA_PINGS):
-                    await ping(peer, next_number())
-            except NekoError:
-                return  # the channel has ended, which says enough
-            # The first answer takes a round trip; a second ping is due only when there is none.
-            await sleep_awake(MEDIA_PATIENCE / MEDIA_PINGS)
+        for number in range(1, MEDIA_CHECKS + 1):
+            peer.ask()
+            await sleep_awake(MEDIA_PATIENCE / MEDIA_CHECKS)
             if peer.heard_at != since:
                 return
-            if number == 0:
+            if number == SUSPICIOUS_AFTER:
                 self._suspicious.set()  # what ails the media connection may ail the WebSocket
 
     async def watch_link(self, link: Link) -> None:

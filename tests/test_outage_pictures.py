@@ -15,7 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from neko_trio import Reconnect, Session
 from neko_trio._video_patience import GRACE, STALL_PATIENCE
-from neko_trio._watch import LINK_PATIENCE, LINK_QUIET, MEDIA_PATIENCE, MEDIA_QUIET, NO_CHANNEL_PATIENCE
+from neko_trio._watch import LINK_PATIENCE, LINK_QUIET, MEDIA_PATIENCE, MEDIA_QUIET
 from neko_trio.errors import ServerUnreachable, SessionLost, VideoStalled
 from neko_trio.protocol import requests
 from neko_trio.testing import FakeMedia, ScriptedServer, open_scripted_session
@@ -126,44 +126,38 @@ async def test_without_a_policy_the_end_of_the_session_is_told(
     assert trio.current_time() < LINK_QUIET + LINK_PATIENCE + 1
 
 
-async def test_without_a_data_channel_death_takes_longer_to_notice_than_patience_lasts(
+async def test_a_connection_that_dies_while_the_video_is_dead_is_what_ends_the_wait(
     server: ScriptedServer, autojump_clock: MockClock
 ) -> None:
-    assert NO_CHANNEL_PATIENCE > STALL_PATIENCE
-    media = FakeMedia(rate=RATE, data_channel=False)
-    async with open_scripted_session(server, media, reconnect=POLICY) as session:
+    media = FakeMedia(silent=True)
+    async with open_scripted_session(server, media, reconnect=POLICY) as session, trio.open_nursery() as nursery:
+        media.peers[0].quiet = True
+
+        async def die() -> None:
+            await trio.sleep(STALL_PATIENCE - MEDIA_QUIET - 0.2)  # so it is asked before patience ends, and not after
+            silence(server, media)
+            media.silent, media.rate = False, RATE
+
+        nursery.start_soon(die)
         frame = await session.screen.frame()
-        silence(server, media)
-        frame = await session.screen.frame(newer_than=frame)
-        assert session.epoch == 2
-        assert frame.context.epoch == 2
+        assert STALL_PATIENCE < trio.current_time() < STALL_PATIENCE + MEDIA_QUIET + MEDIA_PATIENCE
+        assert frame.context.epoch == session.epoch == 2
 
 
 @pytest.mark.parametrize("data_channel", [True, False])
 async def test_a_dead_pipeline_is_told_however_quiet_the_connection(
     server: ScriptedServer, data_channel: bool, autojump_clock: MockClock
 ) -> None:
-    """It answers when it is asked, or, without a data channel, lets itself be heard every five seconds."""
+    """It answers when it is asked."""
     media = FakeMedia(silent=True, data_channel=data_channel)
-    async with open_scripted_session(server, media, reconnect=POLICY) as session, trio.open_nursery() as nursery:
-        peer = media.peers[0]
-        peer.quiet = True
-
-        async def consent() -> None:
-            while True:
-                peer._answered_at = trio.current_time()
-                await trio.sleep(5)
-
-        if not data_channel:
-            nursery.start_soon(consent)
+    async with open_scripted_session(server, media, reconnect=POLICY) as session:
+        media.peers[0].quiet = True
         for _ in range(3):
             began = trio.current_time()
             with pytest.raises(VideoStalled):
                 await session.screen.frame()
-            asked = MEDIA_PATIENCE if data_channel else NO_CHANNEL_PATIENCE
-            assert trio.current_time() - began <= STALL_PATIENCE + asked + GRACE
+            assert trio.current_time() - began <= STALL_PATIENCE + MEDIA_PATIENCE + GRACE
         assert session.epoch == 1
-        nursery.cancel_scope.cancel()
 
 
 def test_the_grace_ends_before_the_connection_is_doubted_again() -> None:

@@ -15,7 +15,10 @@ All on the asyncio thread, except the counters, which any thread may read.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from time import perf_counter
 
 import aioice
@@ -26,6 +29,8 @@ from neko_trio.media.ice_candidates import REMOTE_LIMIT, CandidateAgent
 from neko_trio.media.ice_tasks import in_words
 from neko_trio.media.ice_tcp import Dials
 from neko_trio.media.stun_protocol import AgentSocket
+
+logger = logging.getLogger("neko_trio.ice")
 
 ICE_LIMIT = 8.0
 """Seconds from ``start_checks()`` until the checks have failed: below the session's 9 and the server's 10."""
@@ -93,7 +98,8 @@ class IceAgent(CandidateAgent):
         self.packets_dropped = 0
         """Datagrams beyond UNREAD_LIMIT."""
         self.heard_at = perf_counter()
-        """When the server was last heard of, in seconds of ``perf_counter``: a check of its, or any datagram."""
+        """When the server was last heard of, in seconds of ``perf_counter``: a check of its, the answer to :meth:`ask`,
+        or any datagram that is no STUN."""
 
     # -- checks
 
@@ -333,6 +339,21 @@ class IceAgent(CandidateAgent):
         self.tie_breaker = 0
         self.switch_role(ice_controlling=False)
         self._check_again(PairState.IN_PROGRESS)
+
+    # -- signs of life
+
+    def ask(self) -> None:
+        """Send a check on the nominated pair, as for consent (RFC 7675 §5.1): its answer is a sign of life."""
+        pair = self.nominated_pair
+        if pair is not None and not self.closing:
+            self.tasks.start(partial(self._check_on, pair), lambda why: logger.debug("the server was asked: %s", why))
+
+    async def _check_on(self, pair: CandidatePair) -> None:
+        assert self.remote_password is not None  # else nothing is nominated
+        request, key = self.build_request(pair, nominate=False), self.remote_password.encode()
+        with suppress(stun.TransactionFailed):  # who refuses is there
+            await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
+        self.heard_at = perf_counter()
 
     # -- data
 

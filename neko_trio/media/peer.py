@@ -264,6 +264,11 @@ class PeerConnection:
         assert self._remote is not None
         return self._remote.heard_at
 
+    def ask(self) -> None:
+        """See :meth:`Peer.ask`."""
+        assert self._remote is not None
+        self._lease.post(self._remote.agent.ask)
+
     @property
     def video_packets(self) -> int:
         """See :attr:`Peer.video_packets`."""

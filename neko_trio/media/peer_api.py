@@ -217,6 +217,11 @@ class Peer(Protocol):
         the peer has gone."""
         ...
 
+    def ask(self) -> None:
+        """Ask the server, once, for a sign of life over the media connection: :attr:`heard_at` is then when it came.
+        Never blocks; nothing while there is no connection, or after its end."""
+        ...
+
     @property
     def video_packets(self) -> int:
         """``statistics().video.packets_received``, without the rest; 0 without a video track. Any time."""

@@ -47,7 +47,7 @@ class FakePeer:
         """What was sent on the data channel, decoded, pings left out."""
         self.closed = False
         self.quiet = False
-        """Whether the server sends nothing by itself, and only answers pings."""
+        """Whether the server sends nothing by itself, and only answers when it is asked."""
         self._answered_at = trio.current_time()
         self.deaf_since: float | None = None
         """Since when nothing arrives from the server, nor at it (trio's clock): its process or the network is gone."""
@@ -192,6 +192,11 @@ class FakePeer:
         if self.deaf_since is not None:
             return self.deaf_since
         return self._answered_at if self.quiet else trio.current_time()
+
+    def ask(self) -> None:
+        """The server answers at once, unless it is deaf."""
+        if self.deaf_since is None:
+            self._answered_at = trio.current_time()
 
     @property
     def video_packets(self) -> int:

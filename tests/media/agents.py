@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aioice
 
 from neko_trio.media.aiortc_private import StunMessage, StunProtocol
+from neko_trio.media.ice import IceAgent
 from neko_trio.simulator._ice import ServerAgent
 
 
@@ -12,6 +15,14 @@ def introduce(one: aioice.Connection, other: aioice.Connection) -> None:
     """Exchange what offer and answer carry, except candidates."""
     for agent, peer in ((one, other), (other, one)):
         agent.remote_username, agent.remote_password = peer.local_username, peer.local_password
+
+
+async def asked_and_heard(agent: IceAgent) -> bool:
+    """Ask, and say whether that is answered before either side speaks by itself."""
+    before = agent.heard_at
+    agent.ask()
+    await asyncio.wait(agent.tasks.running, timeout=0.5)
+    return agent.heard_at > before
 
 
 class OldServer(ServerAgent):

@@ -20,7 +20,7 @@ from neko_trio.media.stun_protocol import AgentSocket
 from neko_trio.protocol.ice_servers import parse_ice_url
 from neko_trio.simulator._ice import Network, ServerAgent
 from tests.loops import on_asyncio
-from tests.media.agents import OldServer, introduce
+from tests.media.agents import OldServer, asked_and_heard, introduce
 
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("one_address")]
 
@@ -232,6 +232,26 @@ async def test_a_close_between_nomination_and_its_notice_is_a_close() -> None:
     assert agent.nominated_pair is not None
     await agent.close()
     await server.close()
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@on_asyncio
+async def test_who_answers_when_asked_has_been_heard(refuses: bool) -> None:
+    agent, server = make_agent(), Server()
+    agent.ask()  # nobody is there yet
+    assert not agent.tasks
+    await handshake(agent, server)
+    role = agent.ice_controlling
+    if refuses:
+        server.tie_breaker = ice.TAKES_CONTROL if role else 0
+        server.switch_role(ice_controlling=role)
+    assert await asked_and_heard(agent)
+    assert agent.ice_controlling is role
+    await server.close()
+    assert not await asked_and_heard(agent)
+    await agent.close()
+    agent.ask()
+    assert not agent.tasks
 
 
 @on_asyncio

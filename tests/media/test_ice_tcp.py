@@ -18,7 +18,7 @@ from neko_trio.media.ice_report import read_report
 from neko_trio.simulator._ice import Network, ServerAgent
 from neko_trio.simulator._ice_tcp import TcpMux
 from tests.loops import on_asyncio
-from tests.media.agents import OldServer, introduce
+from tests.media.agents import OldServer, asked_and_heard, introduce
 
 pytestmark = [pytest.mark.real_time, pytest.mark.usefixtures("one_address")]
 
@@ -80,6 +80,7 @@ async def test_connects_when_tcp_is_the_only_way(address: str) -> None:
     for number in range(3):
         await setting.server.send(b"\x80back" * 300 + bytes([number]))
     assert [(await agent.recv())[-1] for _ in range(3)] == [0, 1, 2]
+    assert await asked_and_heard(agent)
     await setting.close()
 
 
