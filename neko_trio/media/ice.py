@@ -38,6 +38,9 @@ UNANSWERED_LIMIT = 0.8
 """Seconds without any answer to our checks after which the server gets its role back: it may be one that ignores a
 check in its own role, and that cannot check us because we are behind NAT, or have come by TCP. Less would gain nothing,
 as pion nominates a client that it has learned after 1 s, and would cost the role where a round trip takes long."""
+NOMINATION_LIMIT = 1.0
+"""Seconds from then on, with answers but without a nomination, after which the role is claimed once more: a check
+of ours whose answer never came may have nominated already, and then the server waits for nothing."""
 HEAD_START = 0.1
 """Seconds that direct UDP pairs are checked before relayed ones and TCP, because the first success is nominated."""
 SHORT_HEAD_START = 0.01
@@ -339,6 +342,20 @@ class IceAgent(CandidateAgent):
         self.tie_breaker = 0
         self.switch_role(ice_controlling=False)
         self._check_again(PairState.IN_PROGRESS)
+        self.tasks.later("nomination", NOMINATION_LIMIT, self._claim_again)
+
+    def _claim_again(self) -> None:
+        """The server has the role, and has nominated nothing."""
+        if not self.role_given_back or self.check_list_done:
+            return
+        if all(pair.state is not PairState.SUCCEEDED for pair in self.check_list):
+            self.tasks.later("nomination", NOMINATION_LIMIT, self._claim_again)  # it could not
+            return
+        self.role_given_back, self._claiming = False, True
+        self.tie_breaker = TAKES_CONTROL
+        self.switch_role(ice_controlling=True)
+        self._check_again(PairState.IN_PROGRESS, PairState.SUCCEEDED)
+        self.tasks.later("unanswered", UNANSWERED_LIMIT, self._give_role_back)
 
     # -- signs of life
 

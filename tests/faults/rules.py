@@ -573,6 +573,16 @@ RULES: list[Rule] = [
         " one in some dozens does not get through in time; and a picture may take longer than anybody waits for one",
         [WORKS, LATER, connect(IceFailed), call(VideoStalled)],
         CONNECT_TIMEOUT,
+        again=[*AGAIN, call(VideoStalled)],
+        again_within=RETRIED,
+    ),
+    Rule(
+        ("ice", "dtls"),
+        ("udp_corrupt",),
+        "what is damaged is dropped and sent again, but for the first messages of DTLS: those are protected by its last"
+        " ones (RFC 5246 §7.4.9), and a bit turned over in them ends the handshake, on whichever side it is found",
+        [WORKS, LATER, connect(ProtocolViolation), connect(IceFailed)],
+        MEDIA_WATCH,
         again=AGAIN,
         again_within=RETRIED,
     ),

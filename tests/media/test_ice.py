@@ -18,6 +18,7 @@ from neko_trio.media.ice import IceAgent
 from neko_trio.media.ice_gathering import IceServerAddress, bind_socket
 from neko_trio.media.stun_protocol import AgentSocket
 from neko_trio.protocol.ice_servers import parse_ice_url
+from neko_trio.simulator._faults_media import PacketFault
 from neko_trio.simulator._ice import Network, ServerAgent
 from tests.loops import on_asyncio
 from tests.media.agents import OldServer, asked_and_heard, introduce
@@ -347,6 +348,46 @@ async def test_a_role_given_back_too_soon_is_taken_again() -> None:
     assert await meet(agent, server) < 1.0
     assert agent.ice_controlling
     assert not agent.role_given_back
+
+
+class Unheard:
+    """A path on which no answer comes from the server until it is opened."""
+
+    is_open = False
+
+    def arrivals(self, data: bytes, *, to_client: bool, transport: str) -> list[tuple[float, bytes]]:
+        answers = to_client and data[:1] == b"\x01"  # of either class (RFC 8489 §5)
+        return [(0.0, data)] if self.is_open or not answers else []
+
+
+@on_asyncio
+async def test_a_server_that_was_nominated_for_without_our_knowing_is_claimed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ice, "UNANSWERED_LIMIT", 0.1)
+    monkeypatch.setattr(ice, "NOMINATION_LIMIT", 0.1)
+    agent, server, path = make_agent(), ServerAgent(keep_alive=2.0, network=Network()), Unheard()
+    server.faults = (cast("PacketFault", path),)
+    await server.open_sockets(lambda _: None)
+    await agent.gather_candidates()
+    introduce(agent, server)
+    agent.accept_remote(server.local_candidates[0])
+    server.add_remote(agent.local_candidates[0])
+    agent.start_checks()
+    connecting = asyncio.create_task(agent.connect())
+    await server.connect()  # our check has nominated, and that it was answered we do not hear
+    while not agent.role_given_back:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    path.is_open = True
+    connected, waiting = await asyncio.wait([connecting], timeout=2)
+    if waiting:
+        await agent.close()
+    await asyncio.gather(connecting, return_exceptions=True)
+    assert connected, "nobody nominates any more"
+    assert agent.ice_controlling
+    assert not agent.role_given_back
+    await agent.close()
+    await server.close()
 
 
 class Mute(Server):
