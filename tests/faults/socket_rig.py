@@ -135,7 +135,8 @@ class Bench:
             self._strike(connection)
 
     def _ice_connected(self) -> None:
-        if self._cell.step == "dtls" and self._armed and self._cell.fault in _WEATHER:
+        first = self._armed and self.observed.struck_at is None
+        if self._cell.step == "dtls" and first and self._cell.fault in _WEATHER:
             self.network.change(**_WEATHER[self._cell.fault])
 
     def _accepted(self, connection: Connection) -> None:
